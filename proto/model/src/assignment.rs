@@ -1,0 +1,91 @@
+//! What a host is told to keep: always the whole of it, never a change.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AgentPrefix, AzureTarget, CredentialName, GroupName, GroupSpec, Order, PoolName, Template,
+};
+
+/// Everything a host should keep. Complete: what it says replaces what an older one said.
+///
+/// A pool that is *absent* is unknown, not zero: its agents stay as they are. Removal is said by
+/// [`Wanted::Gone`] or by a count.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Its place in history; a host refuses an older one.
+    pub order: Order,
+    /// By pool.
+    pub pools: BTreeMap<PoolName, PoolAssignment>,
+}
+
+/// One pool's part of an [`Assignment`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolAssignment {
+    /// Where the agents register.
+    pub azure: AzureTarget,
+    /// First part of the agents' names.
+    pub prefix: AgentPrefix,
+    /// Between the two clear reads that allow a stop.
+    pub settle: Duration,
+    /// Which credential to use.
+    pub credential: CredentialRef,
+    /// Keep agents, or the tombstone.
+    pub wanted: Wanted,
+}
+
+/// A credential by name, and which secret of that name is meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CredentialRef {
+    /// Its name.
+    pub name: CredentialName,
+    /// First 12 hex digits of the secret's SHA-256: tells two secrets apart, reveals neither.
+    pub fingerprint: String,
+}
+
+/// How many agents of a pool a host keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wanted {
+    /// These groups with these counts.
+    Groups(BTreeMap<GroupName, GroupAssignment>),
+    /// The tombstone: the pool is deleted, every agent and row of it goes.
+    Gone,
+}
+
+/// One group's part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupAssignment {
+    /// How an agent is built.
+    pub template: Template,
+    /// Agents to keep on this host.
+    pub replicas: u32,
+    /// This host keeps one registration as an offline placeholder when it has no agent: without
+    /// any, jobs of the pool would fail at queue time instead of waiting.
+    pub placeholder: bool,
+}
+
+impl PoolAssignment {
+    /// Agents of all groups together.
+    pub fn replicas(&self) -> u32 {
+        match &self.wanted {
+            Wanted::Groups(groups) => groups.values().map(|g| g.replicas).sum(),
+            Wanted::Gone => 0,
+        }
+    }
+
+    /// The group of that name, unless the pool is gone.
+    pub fn group(&self, name: &GroupName) -> Option<&GroupAssignment> {
+        match &self.wanted {
+            Wanted::Groups(groups) => groups.get(name),
+            Wanted::Gone => None,
+        }
+    }
+}
+
+impl GroupAssignment {
+    /// The part of `group` for a host that keeps `replicas` of it.
+    pub fn of(group: &GroupSpec, replicas: u32, placeholder: bool) -> Self {
+        Self { template: group.template.clone(), replicas, placeholder }
+    }
+}

@@ -1,0 +1,29 @@
+//! The fleet's words. Names are parsed once, at the edge; behind it they are types.
+//!
+//! This package holds data and the rules that belong to a single value. It never waits, reads no
+//! clock, and knows neither wire nor disk: [`At`] is an argument everywhere.
+
+mod assignment;
+mod host;
+mod names;
+pub mod numbers;
+mod order;
+mod selector;
+mod spec;
+mod status;
+mod time;
+
+pub use assignment::{Assignment, CredentialRef, GroupAssignment, PoolAssignment, Wanted};
+pub use host::{Availability, HostFacts, HostState};
+pub use names::{
+    AgentName, AgentPrefix, CredentialName, GroupName, HostName, ImageRef, LabelKey, NameError,
+    PoolName,
+};
+pub use order::Order;
+pub use selector::{Labels, Requirement, Selector, SelectorError};
+pub use spec::{
+    AzureTarget, Cache, Entry, GroupSpec, Limits, Mode, PoolSpec, Proxy, RuntimeKind, SpecError,
+    Template,
+};
+pub use status::{AgentStatus, Condition, ConditionKind, HostReport, Intent, Job, Phase, RowState};
+pub use time::At;

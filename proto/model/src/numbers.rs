@@ -1,0 +1,110 @@
+//! The fleet's numbers, each in one place. `docs/numbers.md` shows the same table; a test compares
+//! the two.
+
+use std::time::Duration;
+
+/// A listener that is not online this long after its start is in trouble.
+pub const START_UP_GRACE: Duration = Duration::from_secs(60);
+/// An agent that Azure shows offline this long is in trouble.
+pub const OFFLINE_GRACE: Duration = Duration::from_secs(5 * 60);
+/// A once-mode listener that has not ended this long after its job hangs.
+pub const HANG_WATCHDOG: Duration = Duration::from_secs(60);
+/// First wait after a failed start.
+pub const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between starts.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+/// Waits are spread by this many per cent to both sides.
+pub const BACKOFF_JITTER_PERCENT: u32 = 20;
+/// First wait after the engine said that it has no such image and could not pull it. Longer than
+/// after a failed start: it is the same answer for every agent of the pool, and a registry is asked.
+pub const IMAGE_BACKOFF_FIRST: Duration = Duration::from_secs(60);
+/// Failures within [`QUARANTINE_WINDOW`] that put an agent into quarantine.
+pub const QUARANTINE_FAILURES: u32 = 5;
+/// See [`QUARANTINE_FAILURES`].
+pub const QUARANTINE_WINDOW: Duration = Duration::from_secs(30 * 60);
+/// How long a quarantined agent is kept.
+pub const QUARANTINE_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long events are kept.
+pub const EVENTS_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// A session sends a heartbeat this often, both ways.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A host not heard of for this long is Down.
+pub const HOST_LEASE: Duration = Duration::from_secs(30);
+/// Between the two reads of a disabled row without a request that allow a stop.
+pub const SETTLE: Duration = Duration::from_secs(20);
+/// The start cap's bucket holds this many times the wanted agents of a pool on a host.
+pub const START_CAP_BURST_FACTOR: u32 = 2;
+/// Starts that the start cap gives back each minute.
+pub const START_CAP_REFILL_PER_MINUTE: u32 = 10;
+/// Life of a host's certificate.
+pub const HOST_CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Life of a join token.
+pub const JOIN_TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
+/// A known key may come back this long after its certificate expired.
+pub const READMIT_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Most agents that a pool may be scaled to. Far above any lab; a typing error is not.
+pub const REPLICAS_MAX: u32 = 500_000;
+/// Most agents of one pool on one host: the slot number of a name stays readable.
+pub const SLOTS_MAX: u16 = 999;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(time: Duration) -> String {
+        let secs = time.as_secs();
+        match () {
+            () if secs > 86_400 && secs.is_multiple_of(86_400) => format!("{} d", secs / 86_400),
+            () if secs >= 3_600 && secs.is_multiple_of(3_600) => format!("{} h", secs / 3_600),
+            () if secs > 60 && secs.is_multiple_of(60) => format!("{} min", secs / 60),
+            () => format!("{secs} s"),
+        }
+    }
+
+    /// Name and value of each number, as the table in `docs/numbers.md` has them.
+    fn table() -> Vec<(&'static str, String)> {
+        vec![
+            ("START_UP_GRACE", secs(START_UP_GRACE)),
+            ("OFFLINE_GRACE", secs(OFFLINE_GRACE)),
+            ("HANG_WATCHDOG", secs(HANG_WATCHDOG)),
+            ("BACKOFF_FIRST", secs(BACKOFF_FIRST)),
+            ("BACKOFF_MAX", secs(BACKOFF_MAX)),
+            ("BACKOFF_JITTER_PERCENT", BACKOFF_JITTER_PERCENT.to_string()),
+            ("IMAGE_BACKOFF_FIRST", secs(IMAGE_BACKOFF_FIRST)),
+            ("QUARANTINE_FAILURES", QUARANTINE_FAILURES.to_string()),
+            ("QUARANTINE_WINDOW", secs(QUARANTINE_WINDOW)),
+            ("QUARANTINE_TIME", secs(QUARANTINE_TIME)),
+            ("EVENTS_KEPT", secs(EVENTS_KEPT)),
+            ("HEARTBEAT", secs(HEARTBEAT)),
+            ("HOST_LEASE", secs(HOST_LEASE)),
+            ("SETTLE", secs(SETTLE)),
+            ("START_CAP_BURST_FACTOR", START_CAP_BURST_FACTOR.to_string()),
+            ("START_CAP_REFILL_PER_MINUTE", START_CAP_REFILL_PER_MINUTE.to_string()),
+            ("HOST_CERTIFICATE_LIFE", secs(HOST_CERTIFICATE_LIFE)),
+            ("JOIN_TOKEN_LIFE", secs(JOIN_TOKEN_LIFE)),
+            ("READMIT_WINDOW", secs(READMIT_WINDOW)),
+            ("REPLICAS_MAX", REPLICAS_MAX.to_string()),
+            ("SLOTS_MAX", SLOTS_MAX.to_string()),
+        ]
+    }
+
+    #[test]
+    fn the_documented_numbers_are_these() {
+        let page = include_str!("../../../docs/numbers.md");
+        let rows: Vec<(String, String)> = page
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.split('|').map(str::trim).skip(1);
+                Some((cells.next()?.to_owned(), cells.next()?.to_owned()))
+            })
+            .filter(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+            .collect();
+        let table: Vec<(String, String)> =
+            table().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        assert_eq!(rows, table);
+        // A number that is in neither list would be in no table at all.
+        let source = include_str!("numbers.rs");
+        let declared = source.lines().filter(|line| line.starts_with("pub const ")).count();
+        assert_eq!(declared, table.len(), "a number is missing from the table");
+    }
+}

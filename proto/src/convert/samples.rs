@@ -1,0 +1,245 @@
+//! Every value the model can hold, for properties.
+
+use std::time::Duration;
+
+use fleet_model::*;
+use proptest::{collection::vec, option, prelude::*};
+
+use super::{Hello, Row, RowChange};
+
+fn named<T: std::str::FromStr<Err: std::fmt::Debug> + std::fmt::Debug>(
+    pattern: &'static str,
+) -> impl Strategy<Value = T> {
+    pattern.prop_map(|text: String| text.parse().expect("the pattern makes names only"))
+}
+
+fn group_name() -> impl Strategy<Value = GroupName> {
+    named("[a-zA-Z0-9][a-z_-]{0,8}[a-z0-9]")
+}
+
+pub(super) fn pool_name() -> impl Strategy<Value = PoolName> {
+    named("[a-zA-Z0-9][a-z._-]{0,20}[a-z0-9]")
+}
+
+fn agent_name() -> impl Strategy<Value = AgentName> {
+    named("[a-z][a-z._-]{0,30}-[0-9]{2,3}")
+}
+
+fn runtime() -> impl Strategy<Value = RuntimeKind> {
+    use RuntimeKind::*;
+    prop::sample::select(vec![Docker, Systemd, Process, Fake])
+}
+
+pub(super) fn order() -> impl Strategy<Value = Order> {
+    any::<(u64, u64)>().prop_map(|(term, generation)| Order::new(term, generation))
+}
+
+/// Longer than any setting, finer than any clock.
+fn span() -> impl Strategy<Value = Duration> {
+    (0..=i64::MAX as u64, 0..1_000_000_000_u32).prop_map(|(s, n)| Duration::new(s, n))
+}
+
+fn at() -> impl Strategy<Value = At> {
+    prop_oneof![any::<u64>(), Just(0), Just(u64::MAX), 1_700_000_000_000..1_900_000_000_000_u64]
+        .prop_map(At)
+}
+
+fn selector() -> impl Strategy<Value = Selector> {
+    let values = || prop::collection::btree_set("[a-zA-Z0-9.]{1,4}", 1..4);
+    vec((0..3_u8, named("[a-z][a-z0-9]{0,5}"), values()), 0..4).prop_map(|parts| {
+        let requirement = |(kind, key, values)| match kind {
+            0 => Requirement::In(key, values),
+            1 => Requirement::NotIn(key, values),
+            _ => Requirement::Exists(key),
+        };
+        Selector(parts.into_iter().map(requirement).collect())
+    })
+}
+
+pub(super) fn template() -> impl Strategy<Value = Template> {
+    let limits = (option::of(any::<u32>()), option::of(any::<u64>()), option::of(any::<u32>()))
+        .prop_map(|(cpu_millis, memory_bytes, pids)| Limits { cpu_millis, memory_bytes, pids });
+    let text = || option::of("\\PC{0,12}");
+    let proxy = (text(), text(), text()).prop_map(|(http, https, no_proxy)| Proxy {
+        http,
+        https,
+        no_proxy,
+    });
+    let cache = (group_name(), "\\PC{0,12}").prop_map(|(name, path)| Cache { name, path });
+    let env = prop::collection::btree_map("\\PC{0,8}", "\\PC{0,12}", 0..4);
+    let modes = prop::sample::select(vec![Mode::Once, Mode::LongLived]);
+    let entries = prop::sample::select(vec![Entry::Own, Entry::Image]);
+    (
+        (runtime(), option::of(named("[a-z]{1,8}(:[a-z0-9]{1,4})?")), modes, entries, env),
+        (limits, vec(cache, 0..3), option::of(any::<u16>()), proxy, any::<bool>()),
+    )
+        .prop_map(
+            |((runtime, image, mode, entry, env), (limits, caches, mtu, proxy, socket))| Template {
+                runtime,
+                image,
+                mode,
+                entry,
+                env,
+                limits,
+                caches,
+                mtu,
+                proxy,
+                docker_socket: socket,
+            },
+        )
+}
+
+fn azure() -> impl Strategy<Value = AzureTarget> {
+    ("\\PC{1,20}", "\\PC{1,20}").prop_map(|(url, pool)| AzureTarget { url, pool })
+}
+
+pub(super) fn group_spec() -> impl Strategy<Value = GroupSpec> {
+    (group_name(), selector(), template(), any::<u32>(), option::of(any::<u32>())).prop_map(
+        |(name, selector, template, weight, max_per_host)| GroupSpec {
+            name,
+            selector,
+            template,
+            weight,
+            max_per_host,
+        },
+    )
+}
+
+pub(super) fn pool_spec() -> impl Strategy<Value = PoolSpec> {
+    (
+        (pool_name(), azure(), named("[a-z]{1,8}"), any::<u32>(), span()),
+        (named("[a-z]{1,8}"), vec(group_spec(), 0..3), any::<bool>()),
+    )
+        .prop_map(
+            |((name, azure, prefix, replicas, settle), (credential, groups, deleted))| PoolSpec {
+                name,
+                azure,
+                prefix,
+                replicas,
+                settle,
+                credential,
+                groups,
+                deleted,
+            },
+        )
+}
+
+fn credential() -> impl Strategy<Value = CredentialRef> {
+    (named("[a-z]{1,8}"), "[0-9a-f]{12}")
+        .prop_map(|(name, fingerprint)| CredentialRef { name, fingerprint })
+}
+
+pub(super) fn assignment() -> impl Strategy<Value = Assignment> {
+    let group =
+        (template(), any::<u32>(), any::<bool>()).prop_map(|(template, replicas, placeholder)| {
+            GroupAssignment { template, replicas, placeholder }
+        });
+    let wanted = prop_oneof![
+        1 => Just(Wanted::Gone),
+        4 => prop::collection::btree_map(group_name(), group, 0..3).prop_map(Wanted::Groups),
+    ];
+    let pool = (azure(), named("[a-z]{1,8}"), span(), credential(), wanted).prop_map(
+        |(azure, prefix, settle, credential, wanted)| PoolAssignment {
+            azure,
+            prefix,
+            settle,
+            credential,
+            wanted,
+        },
+    );
+    (order(), prop::collection::btree_map(pool_name(), pool, 0..3))
+        .prop_map(|(order, pools)| Assignment { order, pools })
+}
+
+pub(super) fn agent() -> impl Strategy<Value = AgentStatus> {
+    let job = ("\\PC{0,12}", option::of(any::<i64>()), at())
+        .prop_map(|(name, request_id, since)| Job { name, request_id, since });
+    let intents = prop::sample::select(vec![Intent::Keep, Intent::Drain, Intent::Remove]);
+    (
+        (agent_name(), pool_name(), group_name(), any::<u16>(), runtime(), any::<u32>()),
+        (prop::sample::select(Phase::ALL.to_vec()), at(), intents, option::of(job)),
+        ("\\PC{0,20}", option::of(any::<i64>()), any::<bool>()),
+    )
+        .prop_map(
+            |(
+                (agent, pool, group, slot, runtime, attempt),
+                (phase, since, intent, job),
+                (why, agent_id, placeholder),
+            )| AgentStatus {
+                agent,
+                pool,
+                group,
+                slot,
+                runtime,
+                attempt,
+                phase,
+                since,
+                intent,
+                job,
+                why,
+                agent_id,
+                placeholder,
+            },
+        )
+}
+
+pub(super) fn condition() -> impl Strategy<Value = Condition> {
+    use ConditionKind::*;
+    let kinds = vec![
+        EngineDown,
+        ImageMissing,
+        AzureTrouble,
+        NoCredential,
+        StartsCapped,
+        PoolUnknown,
+        NoLiveRestore,
+        Unsupported,
+    ];
+    (prop::sample::select(kinds), option::of(pool_name()), "\\PC{0,20}")
+        .prop_map(|(kind, pool, message)| Condition { kind, pool, message })
+}
+
+pub(super) fn report() -> impl Strategy<Value = HostReport> {
+    (
+        (any::<bool>(), order(), vec(agent(), 0..3)),
+        (vec(agent_name(), 0..3), vec(condition(), 0..3), vec(credential(), 0..3)),
+    )
+        .prop_map(|((full, applied, agents), (removed, conditions, credentials))| HostReport {
+            full,
+            applied,
+            agents,
+            removed,
+            conditions,
+            credentials,
+        })
+}
+
+pub(super) fn hello() -> impl Strategy<Value = Hello> {
+    let labels =
+        prop::collection::btree_map(named("[a-z][a-z0-9./_-]{0,8}[a-z]"), "\\PC{0,8}", 0..4);
+    let facts =
+        (
+            (labels, option::of(any::<u32>()), prop::collection::btree_set(runtime(), 0..4)),
+            ("\\PC{0,8}", "\\PC{1,8}", "\\PC{0,8}"),
+        )
+            .prop_map(|((labels, capacity, runtimes), (version, boot_id, engine))| {
+                HostFacts { labels, capacity, runtimes, version, boot_id, engine }
+            });
+    (named("[a-z][a-z0-9.-]{0,20}[a-z]"), "\\PC{1,8}", order(), facts)
+        .prop_map(|(host, instance_id, highest, facts)| Hello { host, instance_id, highest, facts })
+}
+
+pub(super) fn row() -> impl Strategy<Value = Row> {
+    let assigned = option::of((any::<i64>(), "\\PC{0,8}"));
+    let seen = (any::<i64>(), any::<bool>(), any::<bool>(), assigned).prop_map(
+        |(agent_id, enabled, online, assigned)| {
+            RowChange::Seen(RowState { agent_id, enabled, online, assigned })
+        },
+    );
+    let gone = any::<i64>().prop_map(|agent_id| RowChange::Gone { agent_id });
+    (pool_name(), agent_name(), prop_oneof![seen, gone]).prop_map(|(pool, agent, change)| Row {
+        pool,
+        agent,
+        change,
+    })
+}
