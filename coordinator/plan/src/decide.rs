@@ -1,0 +1,230 @@
+//! What follows from what is wanted and known: placements, and what each host is told.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use fleet_model::{
+    Assignment, At, CredentialRef, GroupAssignment, HostName, Order, PoolAssignment, PoolName,
+    Wanted, numbers::HOST_LEASE,
+};
+
+use crate::{
+    fleet::{Fleet, HostEntry, PoolEntry},
+    place::{HostView, Placement, place},
+    records::Placed,
+};
+
+/// What is to be stored, then sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// The new order, when any host is told something new.
+    pub order: Option<Order>,
+    /// Placements that changed, to be stored with the order.
+    pub placements: BTreeMap<PoolName, Placed>,
+    /// What hosts are told now; each carries the new order.
+    pub assignments: BTreeMap<HostName, Assignment>,
+    /// Deleted pools of which no host has anything left.
+    pub forgotten: Vec<PoolName>,
+    /// When to decide again if nothing happens before: the next lease that runs out.
+    pub wake_after: Option<Duration>,
+    /// How placement came out, for [`Fleet::begin`].
+    outcomes: BTreeMap<PoolName, Placement>,
+}
+
+impl Decision {
+    /// Nothing to store and nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_none() && self.placements.is_empty() && self.forgotten.is_empty()
+    }
+}
+
+impl Fleet {
+    /// Decides. In read-only mode the decision is empty: a store that is behind its hosts must not
+    /// order them about.
+    pub fn decide(&mut self, now: At) -> Decision {
+        self.expire_leases(now);
+        let mut decision = Decision { wake_after: self.next_lease(now), ..Decision::default() };
+        if self.read_only.is_some() {
+            return decision;
+        }
+        self.place_dirty(&mut decision);
+        let next = self.order.next();
+        for name in &self.dirty_hosts {
+            let Some(host) = self.hosts.get(name) else { continue };
+            let wanted = self.assignment(name, host, &decision, next);
+            if host.assignment.as_ref().is_none_or(|old| old.pools != wanted.pools) {
+                decision.assignments.insert(name.clone(), wanted);
+            }
+        }
+        decision.order = (!decision.assignments.is_empty()).then_some(next);
+        decision.forgotten = self
+            .pools
+            .iter()
+            .filter(|(name, pool)| pool.spec.deleted && self.is_gone_everywhere(name, pool))
+            .map(|(name, _)| name.clone())
+            .collect();
+        decision
+    }
+
+    /// Takes the stored decision as what is wanted from now on.
+    pub fn begin(&mut self, decision: &Decision) {
+        if let Some(order) = decision.order {
+            self.order = order;
+        }
+        for (name, outcome) in &decision.outcomes {
+            if let Some(pool) = self.pools.get_mut(name) {
+                pool.unplaced = outcome.unplaced;
+                pool.reasons = if outcome.unplaced > 0 { outcome.reasons() } else { Vec::new() };
+            }
+        }
+        for (name, placed) in &decision.placements {
+            if let Some(pool) = self.pools.get_mut(name) {
+                pool.placed = placed.clone();
+            }
+        }
+        for (name, assignment) in &decision.assignments {
+            if let Some(host) = self.hosts.get_mut(name) {
+                host.assignment = Some(assignment.clone());
+            }
+        }
+        self.dirty_pools.clear();
+        self.dirty_hosts.clear();
+    }
+
+    fn place_dirty(&mut self, decision: &mut Decision) {
+        let names: Vec<PoolName> = self.dirty_pools.iter().cloned().collect();
+        let mut touched = Vec::new();
+        for name in names {
+            let Some(pool) = self.pools.get(&name) else { continue };
+            // A tombstone keeps its last placement: those are the hosts to wait for.
+            if pool.spec.deleted {
+                continue;
+            }
+            let views = self.views(&name, decision);
+            let outcome = place(&pool.spec, &views, &pool.placed);
+            if outcome.placed != pool.placed {
+                touched.extend(changed_hosts(&pool.placed, &outcome.placed));
+                decision.placements.insert(name.clone(), outcome.placed.clone());
+            }
+            decision.outcomes.insert(name, outcome);
+        }
+        self.dirty_hosts.extend(touched);
+    }
+
+    /// All hosts as placement of `pool` sees them, in the order of their names. What other pools
+    /// take of a host is counted as this decision leaves it.
+    fn views(&self, pool: &PoolName, decision: &Decision) -> Vec<HostView<'_>> {
+        let limited = self.hosts.values().any(|h| h.capacity().is_some());
+        self.hosts
+            .iter()
+            .map(|(name, host)| HostView {
+                name,
+                labels: &host.labels,
+                availability: host.record.availability,
+                state: host.state(),
+                runtimes: host.facts.as_ref().map(|facts| &facts.runtimes),
+                capacity: host.capacity(),
+                taken: if limited { self.taken(name, pool, decision) } else { 0 },
+            })
+            .collect()
+    }
+
+    fn taken(&self, host: &HostName, but: &PoolName, decision: &Decision) -> u32 {
+        self.pools
+            .iter()
+            .filter(|(name, _)| *name != but)
+            .map(|(name, pool)| decision.placements.get(name).unwrap_or(&pool.placed).on_host(host))
+            .sum()
+    }
+
+    /// Everything `host` should keep. A pool that has nothing to do with it is left out, which
+    /// tells the host nothing about it.
+    fn assignment(
+        &self,
+        name: &HostName,
+        host: &HostEntry,
+        decision: &Decision,
+        order: Order,
+    ) -> Assignment {
+        let concerns = |pool: &PoolName, entry: &PoolEntry, placed: &Placed| {
+            placed.involves(name)
+                || entry.placed.involves(name)
+                || host.agents.values().any(|agent| agent.pool == *pool)
+                || host.assignment.as_ref().is_some_and(|old| old.pools.contains_key(pool))
+        };
+        let pools = self
+            .pools
+            .iter()
+            .map(|(pool, entry)| {
+                (pool, entry, decision.placements.get(pool).unwrap_or(&entry.placed))
+            })
+            .filter(|(pool, entry, placed)| concerns(pool, entry, placed))
+            .map(|(pool, entry, placed)| (pool.clone(), self.part(name, entry, placed)))
+            .collect();
+        Assignment { order, pools }
+    }
+
+    fn part(&self, host: &HostName, entry: &PoolEntry, placed: &Placed) -> PoolAssignment {
+        let spec = &entry.spec;
+        let groups = || {
+            spec.groups
+                .iter()
+                .map(|group| {
+                    let keeps_last = placed.keeper.get(&group.name) == Some(host);
+                    let count = placed.count(host, &group.name);
+                    (group.name.clone(), GroupAssignment::of(group, count, keeps_last))
+                })
+                .collect()
+        };
+        PoolAssignment {
+            azure: spec.azure.clone(),
+            prefix: spec.prefix.clone(),
+            settle: spec.settle,
+            credential: CredentialRef {
+                name: spec.credential.clone(),
+                fingerprint: self.credentials.get(&spec.credential).cloned().unwrap_or_default(),
+            },
+            wanted: if spec.deleted { Wanted::Gone } else { Wanted::Groups(groups()) },
+        }
+    }
+
+    /// No host has, or may still have, an agent of the deleted pool: each one that had a part in it
+    /// is in session, has taken the tombstone, and reports none.
+    fn is_gone_everywhere(&self, name: &PoolName, pool: &PoolEntry) -> bool {
+        self.hosts.iter().all(|(host_name, host)| {
+            let has = host.agents.values().any(|agent| agent.pool == *name);
+            let told = host.assignment.as_ref().filter(|told| {
+                told.pools.get(name).is_some_and(|part| part.wanted == Wanted::Gone)
+            });
+            let done = host.reported && told.is_some_and(|told| host.applied >= told.order);
+            !has && (done || !pool.placed.involves(host_name))
+        })
+    }
+
+    fn next_lease(&self, now: At) -> Option<Duration> {
+        self.hosts
+            .values()
+            .filter(|host| !host.in_session && !host.down && host.record.joined.is_some())
+            .map(|host| (host.heard + HOST_LEASE).since(now))
+            .min()
+    }
+}
+
+impl HostEntry {
+    fn capacity(&self) -> Option<u32> {
+        self.facts.as_ref().and_then(|facts| facts.capacity)
+    }
+}
+
+fn changed_hosts(before: &Placed, after: &Placed) -> Vec<HostName> {
+    let keepers = before.keeper.values().chain(after.keeper.values());
+    let counted = before.by_host.keys().chain(after.by_host.keys());
+    counted
+        .filter(|host| before.by_host.get(*host) != after.by_host.get(*host))
+        .chain(keepers)
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

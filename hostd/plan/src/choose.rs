@@ -1,0 +1,137 @@
+//! Which slots a pool keeps, holds and gives up, and which it needs anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleet_model::{
+    AgentName, GroupAssignment, GroupName, PoolAssignment, PoolName, Wanted, numbers::SLOTS_MAX,
+};
+
+use crate::{
+    actions::SlotChange,
+    known::{Known, Listener},
+    ledger::{Removal, Role, Slot},
+};
+
+/// What becomes of each slot of a pool.
+pub(crate) fn choose(known: &Known, pool: &PoolName, part: &PoolAssignment) -> Vec<SlotChange> {
+    let mut changes = Vec::new();
+    let mut taken: BTreeSet<u16> = known.slots_of(pool).map(|(_, slot)| slot.number).collect();
+    let no_groups = BTreeMap::new();
+    let groups = match &part.wanted {
+        Wanted::Groups(groups) => groups,
+        Wanted::Gone => &no_groups,
+    };
+    for (agent, slot) in known.slots_of(pool) {
+        if !groups.contains_key(&slot.group) {
+            turn(&mut changes, agent, slot, Role::Remove);
+        }
+    }
+    for (name, group) in groups {
+        choose_group(known, pool, name, group, &mut changes);
+        for number in new_numbers(known, pool, name, group, &mut taken) {
+            let slot = Slot::new(pool.clone(), name.clone(), number, group.template.runtime);
+            // A name that does not fit was refused with the pool's spec.
+            if let Ok(agent) = AgentName::for_slot(&part.prefix, &known.host, number) {
+                changes.push(SlotChange::Add(agent, Box::new(slot)));
+            }
+        }
+    }
+    changes
+}
+
+fn choose_group(
+    known: &Known,
+    pool: &PoolName,
+    name: &GroupName,
+    group: &GroupAssignment,
+    changes: &mut Vec<SlotChange>,
+) {
+    let wanted = group.replicas as usize;
+    let slots = usable(known, pool, name);
+    let (fit, other): (Vec<_>, Vec<_>) =
+        slots.into_iter().partition(|(_, slot)| slot.runtime == group.template.runtime);
+    // None is wanted, and this host keeps the group's last registration: the slot that holds it
+    // already, else the first that has one.
+    let hold = fit
+        .iter()
+        .filter(|_| wanted == 0 && group.placeholder)
+        .filter(|(_, slot)| slot.row.is_some())
+        .min_by_key(|(_, slot)| slot.role != Role::Hold)
+        .map(|(agent, _)| (*agent).clone());
+    for (at, (agent, slot)) in fit.iter().enumerate() {
+        let role = match &hold {
+            _ if at < wanted => Role::Run,
+            Some(hold) if hold == *agent => Role::Hold,
+            _ => Role::Remove,
+        };
+        turn(changes, agent, slot, role);
+    }
+    for (agent, slot) in other {
+        turn(changes, agent, slot, Role::Remove);
+    }
+}
+
+/// The group's slots that could run an agent, those to be kept first in front.
+fn usable<'a>(
+    known: &'a Known,
+    pool: &PoolName,
+    group: &GroupName,
+) -> Vec<(&'a AgentName, &'a Slot)> {
+    let mut slots: Vec<_> = known
+        .slots_of(pool)
+        .filter(|(_, slot)| slot.group == *group && !past_return(slot))
+        .collect();
+    slots.sort_by_key(|(agent, slot)| (rank(known, agent, slot), slot.number));
+    slots
+}
+
+/// Which to keep first: those at work, then those online, on their way, about to start, failing;
+/// behind all of these those on their way out (the live ones only need to be enabled again).
+fn rank(known: &Known, agent: &AgentName, slot: &Slot) -> u8 {
+    let leaving = if slot.role == Role::Run { 0 } else { 5 };
+    let assigned = known.rows.get(agent).is_some_and(|row| row.assigned.is_some());
+    leaving
+        + match known.live(agent).map(|run| run.listener) {
+            Some(Listener::Working) => 0,
+            Some(_) if assigned => 0,
+            Some(Listener::Listening | Listener::Finished) => 1,
+            Some(Listener::Unknown | Listener::Starting | Listener::Registering) => 2,
+            None if slot.failures == 0 => 3,
+            None => 4,
+        }
+}
+
+/// Its stop has begun: it will be gone, whatever is wanted now.
+fn past_return(slot: &Slot) -> bool {
+    let step = matches!(slot.removal, Some(Removal::Stopping { .. } | Removal::Releasing));
+    step || (slot.role == Role::Remove && slot.removal == Some(Removal::Released))
+}
+
+/// Numbers for new slots: the lowest free ones. Slots that are past return still count, so that
+/// there are never more rows than wanted.
+fn new_numbers(
+    known: &Known,
+    pool: &PoolName,
+    name: &GroupName,
+    group: &GroupAssignment,
+    taken: &mut BTreeSet<u16>,
+) -> Vec<u16> {
+    let have = known.slots_of(pool).filter(|(_, slot)| slot.group == *name).count();
+    let missing = (group.replicas as usize).saturating_sub(have);
+    let numbers: Vec<u16> =
+        (1..=SLOTS_MAX).filter(|number| !taken.contains(number)).take(missing).collect();
+    taken.extend(&numbers);
+    numbers
+}
+
+fn turn(changes: &mut Vec<SlotChange>, agent: &AgentName, slot: &Slot, role: Role) {
+    if slot.role != role && !past_return(slot) {
+        changes.push(SlotChange::Role(agent.clone(), role));
+    }
+}
+
+impl Known {
+    pub(crate) fn slots_of(&self, pool: &PoolName) -> impl Iterator<Item = (&AgentName, &Slot)> {
+        self.ledger.slots.iter().filter(move |(_, slot)| slot.pool == *pool)
+    }
+}

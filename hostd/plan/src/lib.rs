@@ -1,0 +1,34 @@
+//! Make this host match its assignment: what to do next, and why.
+//!
+//! Pure: nothing here waits, reads a clock, or can fail. [`Known`] is what the host knows, changed
+//! only by [`Known::apply`]; [`plan`] says what follows from it; [`Known::begin`] writes down what
+//! is about to be done. hostd stores the ledger between `begin` and the first action.
+//!
+//! ```text
+//!   Event ──apply──► Known ──plan──► Plan { slots, actions, wake_after }
+//!                      ▲               │
+//!                      └────begin──────┤ (ledger stored)
+//!                                      └──► actions run, at most one per agent; each comes back
+//!                                           as Event::Done
+//! ```
+//!
+//! What is absent: no action stops a run unless its removal came to [`Removal::Stopping`], and
+//! nothing comes there but through two reads of a disabled row without a request and a process
+//! list without a worker. A pool that the assignment does not name is left as it is.
+
+mod actions;
+mod choose;
+mod event;
+mod known;
+mod ledger;
+mod outcome;
+mod phase;
+mod plan;
+mod removal;
+mod starts;
+
+pub use actions::{Action, Plan, SlotChange, Subject};
+pub use event::{AzureFailure, Event, Heard, Outcome, RowRead, RunListed, Worker};
+pub use known::{EngineState, Known, Listener, OlderOrder, PhaseChange, Run, RunState};
+pub use ledger::{Ledger, Removal, Role, RowId, Slot};
+pub use plan::plan;

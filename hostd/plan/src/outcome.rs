@@ -1,0 +1,459 @@
+//! Ends: of runs, and of actions. What follows from them for a slot.
+
+use std::time::Duration;
+
+use fleet_model::{
+    AgentName, At, PoolName,
+    numbers::{OFFLINE_GRACE, START_UP_GRACE},
+};
+
+use crate::{
+    actions::{Action, Subject},
+    event::{AzureFailure, Outcome, RowRead, Worker},
+    known::{EngineState, Known, Listener, Look, Run, RunState},
+    ledger::{Removal, Slot},
+    starts::{ImageState, StartCap, Trouble, backoff, start_backoff},
+};
+
+/// First wait after Azure did not answer.
+const AZURE_FIRST: Duration = Duration::from_secs(2);
+/// A row that holds a request is read again after this long, then after longer.
+const BUSY_READ_FIRST: Duration = Duration::from_secs(5);
+/// Longest wait between two reads of such a row: the end of its job is noticed without them.
+const BUSY_READ_MAX: Duration = Duration::from_secs(60);
+/// A live run whose row is never found counts as one without a row after this many reads (about
+/// eight minutes): a configuration run ends long before.
+const UNSEEN_READS: u32 = 12;
+/// An engine that refused an action is not asked again before.
+const ENGINE_RETRY: Duration = Duration::from_secs(5);
+/// After an exit for an update the agent's own script needs a moment to swap its files
+/// (the agent's service wrapper waits as long).
+const UPDATE_WAIT: Duration = Duration::from_secs(5);
+
+/// What a run's end says about it.
+enum End {
+    /// It had its job, or was asked to end, and said goodbye.
+    Clean,
+    /// It ended by itself without a job, or without saying goodbye.
+    Failed { why: String, unclean: bool },
+    /// It wants to come back updated.
+    Update(i32),
+}
+
+impl Known {
+    pub(crate) fn run_ended(
+        &mut self,
+        agent: &AgentName,
+        attempt: u32,
+        code: Option<i32>,
+        now: At,
+    ) {
+        self.run_evident(agent, attempt, now);
+        let Some(run) = self.runs.get_mut(agent).filter(|run| run.attempt == attempt) else {
+            return;
+        };
+        if matches!(run.state, RunState::Ended(_)) {
+            return;
+        }
+        run.state = RunState::Ended(code);
+        run.job = None;
+        let run = run.clone();
+        self.remains.insert((agent.clone(), attempt));
+        if let Some(look) = self.looks.get_mut(agent) {
+            look.next = now;
+        }
+        let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
+        if matches!(slot.removal, Some(Removal::Stopping { .. })) {
+            slot.removal = Some(Removal::Releasing);
+        }
+        match judge(&run, code, slot) {
+            End::Clean => {
+                slot.failures = 0;
+                slot.retry_at = None;
+                slot.unclean_since = None;
+            }
+            End::Update(code) => {
+                slot.updates += 1;
+                slot.failed_why = format!("it updates itself (exit {code})");
+                slot.retry_at = Some(now + UPDATE_WAIT);
+            }
+            End::Failed { why, unclean } => {
+                if unclean {
+                    slot.unclean_since = Some(now);
+                    if slot.removal.is_none() {
+                        let look = Look { next: now, ..Look::default() };
+                        self.looks.insert(agent.clone(), look);
+                    }
+                }
+                // On its way out anyway: no failure of a start.
+                if slot.removal.is_some() {
+                    return;
+                }
+                let had_job = run.had_job;
+                let proven = run.listening.is_some_and(|at| now.since(at) >= START_UP_GRACE);
+                fail(slot, agent, why, proven, run.listening.is_some(), now);
+                let pool = slot.pool.clone();
+                if !had_job {
+                    self.charge(&pool, now);
+                }
+            }
+        }
+    }
+
+    fn charge(&mut self, pool: &PoolName, now: At) {
+        let desired = self.desired(pool);
+        let cap = self.caps.entry(pool.clone()).or_insert_with(|| StartCap::new(desired, now));
+        cap.charge(desired, now);
+    }
+
+    /// Agents of a pool wanted on this host.
+    pub(crate) fn desired(&self, pool: &PoolName) -> u32 {
+        let parts = self.ledger.assignment.as_ref().map(|assignment| &assignment.pools);
+        parts.and_then(|parts| parts.get(pool)).map_or(0, |part| part.replicas())
+    }
+
+    pub(crate) fn done(&mut self, action: Action, outcome: Outcome, now: At) {
+        self.flights.remove(&action.subject());
+        if let Outcome::Azure(failure) = &outcome
+            && let Subject::Agent(agent) = action.subject()
+        {
+            self.azure_failed(&agent, failure, now);
+        } else if action.asks_azure()
+            && let Subject::Agent(agent) = action.subject()
+            && let Some(slot) = self.ledger.slots.get(&agent)
+        {
+            self.azure.remove(&slot.pool);
+        }
+        match action {
+            Action::EnsureImage { kind, image } => {
+                let key = (kind, image);
+                match outcome {
+                    Outcome::Done => {
+                        self.images.insert(key, ImageState::Present);
+                    }
+                    Outcome::EngineDown(why) => {
+                        self.engines.insert(kind, EngineState::Down(why));
+                    }
+                    Outcome::ImageMissing { why, .. } | Outcome::Failed(why) => {
+                        let before = self.images.get(&key);
+                        let state = ImageState::missing(before, why, key.1.as_str(), now);
+                        self.images.insert(key, state);
+                    }
+                    _ => {}
+                }
+            }
+            Action::Start { agent, attempt, .. } => self.start_done(&agent, attempt, outcome, now),
+            Action::RemoveRun { agent, attempt } => match outcome {
+                Outcome::Done => {
+                    self.run_ended(&agent, attempt, None, now);
+                    self.remains.remove(&(agent, attempt));
+                }
+                other => self.engine_failed(&agent, other, now),
+            },
+            Action::Disable { agent, .. } => {
+                if matches!(outcome, Outcome::Done | Outcome::Azure(AzureFailure::RowGone)) {
+                    if let Some(row) = self.rows.get_mut(&agent) {
+                        row.enabled = false;
+                    }
+                    self.step(&agent, Removal::Disabling, Removal::Watching);
+                    self.look_at(&agent, now);
+                }
+            }
+            Action::Enable { agent, .. } => self.enable_done(&agent, &outcome),
+            Action::ReadRow { agent, row } => match outcome {
+                // The row came to be, or changed, while it was looked for: the answer is about
+                // something else. A lookup that missed a fresh registration must not pass for
+                // "there is no row".
+                Outcome::Row(_) if self.ledger.slots.get(&agent).is_none_or(|s| s.row != row) => {}
+                Outcome::Row(read) => self.row_read(&agent, read, now),
+                Outcome::Azure(_) => {}
+                other => self.engine_failed(&agent, other, now),
+            },
+            Action::CheckWorker { agent, attempt } => self.checked(&agent, attempt, outcome, now),
+            Action::Interrupt { agent, attempt } => match outcome {
+                Outcome::Done => {
+                    if let Some(slot) = self.ledger.slots.get_mut(&agent)
+                        && matches!(slot.removal, Some(Removal::Stopping { .. }))
+                    {
+                        slot.removal = Some(Removal::Stopping { asked: Some(now) });
+                    }
+                    if let Some(run) = self.runs.get_mut(&agent)
+                        && run.attempt == attempt
+                    {
+                        run.interrupted = true;
+                    }
+                }
+                other => self.engine_failed(&agent, other, now),
+            },
+            Action::DeleteRow { agent, .. } => self.delete_done(&agent, &outcome, now),
+            Action::Forget { agent } => match outcome {
+                Outcome::Done => {
+                    self.ledger.slots.remove(&agent);
+                    self.runs.remove(&agent);
+                    self.rows.remove(&agent);
+                    self.looks.remove(&agent);
+                    self.waits.remove(&agent);
+                }
+                other => self.engine_failed(&agent, other, now),
+            },
+        }
+    }
+
+    fn start_done(&mut self, agent: &AgentName, attempt: u32, outcome: Outcome, now: At) {
+        let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
+        match outcome {
+            Outcome::Done => {
+                let again = self.runs.get(agent).is_none_or(|run| run.attempt < attempt);
+                // A run restarted for an update is the same run, running again.
+                let updated = self.runs.get(agent).is_some_and(|r| {
+                    r.attempt == attempt && matches!(r.state, RunState::Ended(Some(3 | 4)))
+                });
+                slot.unclean_since = None;
+                if again || updated {
+                    let run = Run::new(attempt, RunState::Running, Listener::Starting, now);
+                    self.runs.insert(agent.clone(), run);
+                    self.remains.remove(&(agent.clone(), attempt));
+                }
+            }
+            Outcome::ImageMissing { image, why } => {
+                let key = (slot.runtime, image);
+                let before = self.images.get(&key);
+                let state = ImageState::missing(before, why, key.1.as_str(), now);
+                self.images.insert(key, state);
+            }
+            Outcome::EngineDown(why) => {
+                self.engines.insert(slot.runtime, EngineState::Down(why));
+            }
+            Outcome::Failed(why) => {
+                fail(slot, agent, why, false, false, now);
+                let pool = slot.pool.clone();
+                self.charge(&pool, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn enable_done(&mut self, agent: &AgentName, outcome: &Outcome) {
+        let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
+        match outcome {
+            Outcome::Done => {
+                slot.disabled_by_us = false;
+                if let Some(row) = self.rows.get_mut(agent) {
+                    row.enabled = true;
+                }
+                if slot.removal == Some(Removal::Releasing) {
+                    slot.removal = Some(Removal::Released);
+                }
+            }
+            Outcome::Azure(AzureFailure::RowGone) => lose_row(slot),
+            _ => {}
+        }
+    }
+
+    fn delete_done(&mut self, agent: &AgentName, outcome: &Outcome, now: At) {
+        let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
+        match outcome {
+            Outcome::Done | Outcome::Azure(AzureFailure::RowGone) => {
+                lose_row(slot);
+                slot.unclean_since = None;
+                if slot.removal == Some(Removal::Releasing) {
+                    slot.removal = Some(Removal::Released);
+                }
+                self.rows.remove(agent);
+            }
+            Outcome::Azure(AzureFailure::JobStillRunning) => {
+                if slot.removal.is_some() {
+                    slot.removal = Some(Removal::Watching);
+                }
+                self.busy_read(agent, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn row_read(&mut self, agent: &AgentName, read: RowRead, now: At) {
+        let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
+        let (row, state) = match read {
+            RowRead::There(row, state) => (row, state),
+            RowRead::Gone => {
+                let live = self.runs.get(agent).is_some_and(|r| r.state == RunState::Running);
+                self.rows.remove(agent);
+                let look = self.looks.entry(agent.clone()).or_default();
+                // Never seen under this name: a run that registers at this moment has no row yet.
+                if slot.row.is_none() && live && look.busy_reads < UNSEEN_READS {
+                    self.busy_read(agent, now);
+                    return;
+                }
+                look.clear = true;
+                row_is_gone(slot, live);
+                return;
+            }
+        };
+        slot.row = Some(row);
+        let busy = state.assigned.is_some();
+        let online = state.online;
+        let enabled = state.enabled;
+        self.rows.insert(agent.clone(), state);
+        if busy {
+            raise_removal(slot);
+            self.busy_read(agent, now);
+            return;
+        }
+        self.looks.insert(
+            agent.clone(),
+            Look { next: now + BUSY_READ_FIRST, clear: true, online, ..Look::default() },
+        );
+        let live = self.runs.get(agent).is_some_and(|r| r.state == RunState::Running);
+        if let Some(slot) = self.ledger.slots.get_mut(agent) {
+            clear_read(slot, enabled, live, now);
+        }
+    }
+
+    fn checked(&mut self, agent: &AgentName, attempt: u32, outcome: Outcome, now: At) {
+        let current = self.runs.get(agent).is_some_and(|run| run.attempt == attempt);
+        let Some(slot) = self.ledger.slots.get_mut(agent).filter(|_| current) else { return };
+        let free = matches!(outcome, Outcome::Worker(Worker::None));
+        match (slot.removal, free) {
+            (Some(Removal::Checking), true) => {
+                slot.removal = Some(Removal::Stopping { asked: None });
+            }
+            (Some(Removal::Checking | Removal::Stopping { .. }), false) => {
+                slot.removal = Some(Removal::Watching);
+                self.busy_read(agent, now);
+            }
+            // The listener did not end within its minute, and no worker lives: the run is ended.
+            (Some(Removal::Stopping { asked: Some(_) }), true) => {
+                self.looks.entry(agent.clone()).or_default().no_worker_at = Some(now);
+                slot.failed_why = "the listener does not end when asked".into();
+            }
+            _ => {}
+        }
+    }
+
+    fn engine_failed(&mut self, agent: &AgentName, outcome: Outcome, now: At) {
+        let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
+        match outcome {
+            Outcome::EngineDown(why) => {
+                self.engines.insert(slot.runtime, EngineState::Down(why));
+            }
+            Outcome::Failed(why) => slot.failed_why = why,
+            _ => {}
+        }
+        self.waits.insert(agent.clone(), now + ENGINE_RETRY);
+    }
+
+    fn azure_failed(&mut self, agent: &AgentName, failure: &AzureFailure, now: At) {
+        let Some(slot) = self.ledger.slots.get(agent) else { return };
+        let (why, asked) = match failure {
+            AzureFailure::RowGone | AzureFailure::JobStillRunning => return,
+            AzureFailure::NotAllowed(why) => (why.clone(), None),
+            AzureFailure::Unavailable { why, retry_after } => (why.clone(), *retry_after),
+        };
+        let failures = self.azure.get(&slot.pool).map_or(0, |trouble| trouble.failures) + 1;
+        let own = backoff(AZURE_FIRST, failures, slot.pool.as_str());
+        let next = now + asked.unwrap_or_default().max(own);
+        self.azure.insert(slot.pool.clone(), Trouble { why, next, failures });
+    }
+
+    fn step(&mut self, agent: &AgentName, from: Removal, to: Removal) {
+        if let Some(slot) = self.ledger.slots.get_mut(agent)
+            && slot.removal == Some(from)
+        {
+            slot.removal = Some(to);
+        }
+    }
+
+    fn look_at(&mut self, agent: &AgentName, next: At) {
+        self.looks.entry(agent.clone()).or_default().next = next;
+    }
+
+    /// The row holds a request: the next read comes later than the last one did.
+    fn busy_read(&mut self, agent: &AgentName, now: At) {
+        let look = self.looks.entry(agent.clone()).or_default();
+        look.busy_reads += 1;
+        look.clear = false;
+        let wait = BUSY_READ_FIRST.saturating_mul(1 << (look.busy_reads - 1).min(8));
+        look.next = now + wait.min(BUSY_READ_MAX);
+    }
+
+    /// The session of a run that ended badly has died out at Azure by itself by then.
+    pub(crate) fn session_died_out(slot: &Slot) -> Option<At> {
+        slot.unclean_since.map(|since| since + OFFLINE_GRACE)
+    }
+}
+
+fn judge(run: &Run, code: Option<i32>, slot: &Slot) -> End {
+    let failed = |why: &str, unclean| {
+        let why = match run.complaint.as_str() {
+            "" => why.to_owned(),
+            complaint => format!("{why}: {complaint}"),
+        };
+        End::Failed { why, unclean }
+    };
+    match code {
+        Some(0) if run.had_job || run.interrupted => End::Clean,
+        // Also how a revoked registration ends: the row tells.
+        Some(0) => failed("the listener ended without a job", slot.registered),
+        Some(code @ (3 | 4)) if slot.updates == 0 => End::Update(code),
+        Some(3 | 4) => failed("the agent is too old for the server and cannot update itself", true),
+        Some(70) => failed("Azure refused the registration", false),
+        Some(71) => failed("the pool has an agent of this name already", true),
+        Some(78) => failed("the image has no agent package", false),
+        Some(code) => failed(&format!("it ended with exit code {code}"), true),
+        None => failed("its run disappeared", true),
+    }
+}
+
+/// One more failure in a row. A run that was online before it ended is replaced at once the first
+/// time: its start was no failed start.
+fn fail(slot: &mut Slot, agent: &AgentName, why: String, proven: bool, online: bool, now: At) {
+    slot.failures = if proven { 1 } else { slot.failures + 1 };
+    slot.failed_why = why;
+    let at_once = online && slot.failures == 1;
+    slot.retry_at = (!at_once).then(|| now + start_backoff(slot.failures, agent.as_str()));
+}
+
+fn lose_row(slot: &mut Slot) {
+    slot.row = None;
+    slot.registered = false;
+    slot.disabled_by_us = false;
+}
+
+/// Azure has no such row: no job can come for it any more.
+fn row_is_gone(slot: &mut Slot, live: bool) {
+    lose_row(slot);
+    slot.unclean_since = None;
+    slot.removal = match slot.removal {
+        Some(Removal::Watching | Removal::Settling { .. } | Removal::Disabling) if live => {
+            Some(Removal::Checking)
+        }
+        Some(Removal::Released) => Some(Removal::Released),
+        Some(_) if !live => Some(Removal::Releasing),
+        other => other,
+    };
+}
+
+fn raise_removal(slot: &mut Slot) {
+    if let Some(step) = slot.removal
+        && step != Removal::Disabling
+    {
+        slot.removal = Some(Removal::Watching);
+    }
+}
+
+/// The row was read without a request.
+fn clear_read(slot: &mut Slot, enabled: bool, live: bool, now: At) {
+    let Some(step) = slot.removal else { return };
+    slot.removal = Some(match step {
+        // Our disable was lost, or somebody undid it: it does not count until it stands.
+        _ if enabled && step != Removal::Released => Removal::Disabling,
+        // Without a listener nothing can be given to it: one clear read of a disabled row is enough.
+        Removal::Watching | Removal::Settling { .. } | Removal::Checking if !live => {
+            Removal::Releasing
+        }
+        Removal::Watching => Removal::Settling { clear_since: now },
+        // Early reads do not shorten the settle time; `removal` asks only once it has passed.
+        Removal::Settling { .. } => Removal::Checking,
+        other => other,
+    });
+}

@@ -1,0 +1,428 @@
+//! A host's plans, told as short stories: what happens, and what is done about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleet_model::{
+    AgentName, Assignment, AzureTarget, CredentialRef, GroupAssignment, HostName, Mode, Order,
+    Phase, PoolAssignment, PoolName, RowState, Template, Wanted,
+    numbers::{OFFLINE_GRACE, SETTLE},
+};
+
+use super::*;
+use crate::{
+    AzureFailure, Event, Heard, Ledger, Outcome, Removal, RowId, RowRead, RunListed, RunState,
+    Worker,
+};
+
+const ROW: RowId = RowId { pool_id: 1, agent_id: 7 };
+
+/// A host, its clock, and the actions that are under way.
+struct Story {
+    known: Known,
+    now: At,
+    generation: u64,
+}
+
+fn pool() -> PoolName {
+    "nightly".parse().expect("pool")
+}
+
+fn agent(number: u16) -> AgentName {
+    format!("nightly-h-{number:02}").parse().expect("agent")
+}
+
+fn part(replicas: u32, placeholder: bool) -> PoolAssignment {
+    let image = "img:1".parse().expect("image");
+    let template = Template::docker(image, Mode::Once);
+    let group = GroupAssignment { template, replicas, placeholder };
+    PoolAssignment {
+        azure: AzureTarget { url: "https://dev.example/f".into(), pool: "nightly".into() },
+        prefix: "nightly".parse().expect("prefix"),
+        settle: SETTLE,
+        credential: credential(),
+        wanted: Wanted::Groups([("default".parse().expect("group"), group)].into()),
+    }
+}
+
+fn credential() -> CredentialRef {
+    CredentialRef { name: "pat".parse().expect("credential"), fingerprint: "0123456789ab".into() }
+}
+
+impl Story {
+    fn new() -> Self {
+        let host: HostName = "h".parse().expect("host");
+        let served = BTreeSet::from([RuntimeKind::Docker]);
+        let mut story = Self {
+            known: Known::new(host, served, Ledger::default()),
+            now: At(1_000_000),
+            generation: 0,
+        };
+        story.tell(Event::Credentials(vec![credential()]));
+        story.tell(Event::Listed { kind: RuntimeKind::Docker, runs: vec![] });
+        story
+    }
+
+    /// With `count` agents waiting for jobs.
+    fn idle(count: u16) -> Self {
+        let mut story = Self::new();
+        story.assign(count.into(), false);
+        story.answer(&Outcome::Done);
+        story.answer(&Outcome::Done);
+        for number in 1..=count {
+            story.hear(number, Heard::Registered(RowId { pool_id: 1, agent_id: number.into() }));
+            story.hear(number, Heard::Listening);
+        }
+        assert_eq!(story.act(), Vec::<Action>::new());
+        story
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.known.apply(event, self.now);
+        self.known.refresh(self.now);
+    }
+
+    fn assign(&mut self, replicas: u32, placeholder: bool) {
+        self.order([(pool(), part(replicas, placeholder))].into());
+    }
+
+    fn order(&mut self, pools: BTreeMap<PoolName, PoolAssignment>) {
+        self.generation += 1;
+        let order = Order::new(1, self.generation);
+        self.tell(Event::Assigned(Assignment { order, pools }));
+    }
+
+    fn hear(&mut self, number: u16, heard: Heard) {
+        let attempt = self.known.ledger.slots[&agent(number)].attempt;
+        self.tell(Event::Heard { agent: agent(number), attempt, heard });
+    }
+
+    fn end(&mut self, number: u16, code: i32) {
+        let attempt = self.known.ledger.slots[&agent(number)].attempt;
+        self.tell(Event::RunEnded { agent: agent(number), attempt, code: Some(code) });
+    }
+
+    /// Plans and begins; the actions are then under way.
+    fn act(&mut self) -> Vec<Action> {
+        let plan = plan(&self.known, self.now);
+        self.known.begin(&plan, self.now);
+        self.known.refresh(self.now);
+        plan.actions
+    }
+
+    /// Plans, and lets everything planned end with `outcome`.
+    fn answer(&mut self, outcome: &Outcome) -> Vec<Action> {
+        let actions = self.act();
+        for action in actions.clone() {
+            self.tell(Event::Done { action, outcome: outcome.clone() });
+        }
+        actions
+    }
+
+    fn wait(&mut self, time: std::time::Duration) {
+        self.now = self.now + time;
+    }
+
+    fn phase(&self, number: u16) -> Phase {
+        self.known.statuses()[&agent(number)].phase
+    }
+
+    fn removal(&self, number: u16) -> Option<Removal> {
+        self.known.ledger.slots[&agent(number)].removal
+    }
+}
+
+fn row(enabled: bool, online: bool, job: Option<i64>) -> Outcome {
+    let assigned = job.map(|id| (id, format!("job {id}")));
+    Outcome::Row(RowRead::There(ROW, RowState { agent_id: 7, enabled, online, assigned }))
+}
+
+#[test]
+fn a_new_pool_asks_for_its_image_once_and_starts_all_its_agents() {
+    let mut story = Story::new();
+    story.assign(3, false);
+    let first = story.answer(&Outcome::Done);
+    assert!(matches!(first.as_slice(), [Action::EnsureImage { .. }]), "{first:?}");
+    let starts = story.act();
+    assert_eq!(starts.len(), 3);
+    for (number, start) in (1..).zip(&starts) {
+        assert_eq!(*start, Action::Start { agent: agent(number), attempt: 1, registered: false });
+    }
+    assert_eq!(story.act(), [], "what is under way is not begun again");
+}
+
+#[test]
+fn nothing_is_done_with_an_engine_that_was_not_listed() {
+    let host: HostName = "h".parse().expect("host");
+    let mut known = Known::new(host, [RuntimeKind::Docker].into(), Ledger::default());
+    known.apply(Event::Credentials(vec![credential()]), At(0));
+    let pools = [(pool(), part(3, false))].into();
+    known.apply(Event::Assigned(Assignment { order: Order::new(1, 1), pools }), At(0));
+    assert_eq!(plan(&known, At(0)).actions, []);
+}
+
+#[test]
+fn after_its_job_the_next_run_starts_at_once_with_the_slots_registration() {
+    let mut story = Story::idle(1);
+    story.hear(1, Heard::JobStarted("nightly build".into()));
+    assert_eq!(story.phase(1), Phase::Busy);
+    story.hear(1, Heard::JobFinished);
+    story.end(1, 0);
+    let next = story.act();
+    assert_eq!(next, [Action::Start { agent: agent(1), attempt: 2, registered: true }]);
+}
+
+#[test]
+fn an_idle_agent_goes_only_through_all_its_steps() {
+    let mut story = Story::idle(1);
+    story.assign(0, false);
+    let own = RowId { pool_id: 1, agent_id: 1 };
+    assert_eq!(story.answer(&Outcome::Done), [Action::Disable { agent: agent(1), row: own }]);
+    assert!(story.known.ledger.slots[&agent(1)].disabled_by_us, "written down before the PATCH");
+    let read = Action::ReadRow { agent: agent(1), row: Some(own) };
+    assert_eq!(story.answer(&row(false, true, None)), [read]);
+    assert_eq!(story.act(), [], "the settle time passes first");
+    story.wait(SETTLE);
+    assert!(matches!(story.answer(&row(false, true, None))[..], [Action::ReadRow { .. }]));
+    let check = story.answer(&Outcome::Worker(Worker::None));
+    assert!(matches!(check[..], [Action::CheckWorker { .. }]), "{check:?}");
+    assert!(matches!(story.answer(&Outcome::Done)[..], [Action::Interrupt { .. }]));
+    assert_eq!(story.phase(1), Phase::Drained);
+    story.end(1, 0);
+    assert!(matches!(story.answer(&Outcome::Done)[..], [Action::DeleteRow { .. }]));
+    assert!(matches!(story.answer(&Outcome::Done)[..], [Action::RemoveRun { .. }]));
+    assert!(matches!(story.answer(&Outcome::Done)[..], [Action::Forget { .. }]));
+    assert!(story.known.ledger.slots.is_empty());
+}
+
+#[test]
+fn unknown_counts_as_busy() {
+    let mut story = Story::idle(1);
+    story.assign(0, false);
+    story.answer(&Outcome::Done);
+    story.answer(&row(false, true, None));
+    story.wait(SETTLE);
+    story.answer(&row(false, true, None));
+    story.answer(&Outcome::Worker(Worker::Unknown("no such process list".into())));
+    assert_eq!(story.removal(1), Some(Removal::Watching));
+}
+
+#[test]
+fn a_job_that_slips_in_takes_the_removal_back() {
+    for slip in ["row", "line", "watcher", "process list"] {
+        let mut story = Story::idle(1);
+        story.assign(0, false);
+        story.answer(&Outcome::Done);
+        story.answer(&row(false, true, None));
+        story.wait(SETTLE);
+        match slip {
+            "row" => {
+                story.answer(&row(false, true, Some(5)));
+            }
+            "line" => story.hear(1, Heard::JobStarted("slipped in".into())),
+            "watcher" => {
+                let state = RowState {
+                    agent_id: 7,
+                    enabled: false,
+                    online: true,
+                    assigned: Some((5, "slipped in".into())),
+                };
+                story.tell(Event::Rows([(agent(1), Some(state))].into()));
+            }
+            _ => {
+                story.answer(&row(false, true, None));
+                story.answer(&Outcome::Worker(Worker::Present));
+            }
+        }
+        assert_eq!(story.removal(1), Some(Removal::Watching), "{slip}");
+    }
+}
+
+#[test]
+fn a_disable_that_did_not_stand_does_not_count() {
+    let mut story = Story::idle(1);
+    story.assign(0, false);
+    story.answer(&Outcome::Done);
+    story.answer(&row(true, true, None));
+    assert_eq!(story.removal(1), Some(Removal::Disabling));
+}
+
+#[test]
+fn wanted_again_it_is_enabled_again_and_nothing_is_restarted() {
+    let mut story = Story::idle(1);
+    story.assign(0, false);
+    story.answer(&Outcome::Done);
+    story.answer(&row(false, true, None));
+    story.assign(1, false);
+    assert!(matches!(story.answer(&Outcome::Done)[..], [Action::Enable { .. }]));
+    assert_eq!(story.act(), []);
+    assert_eq!((story.phase(1), story.removal(1)), (Phase::Idle, None));
+}
+
+#[test]
+fn the_keeper_holds_the_last_registration_and_uses_it_again() {
+    let mut story = Story::idle(2);
+    story.assign(0, true);
+    for _ in 0..20 {
+        for action in story.act() {
+            let outcome = match &action {
+                Action::ReadRow { agent, .. } => {
+                    let row = story.known.ledger.slots[agent].row.expect("it has a row");
+                    let state = RowState {
+                        agent_id: row.agent_id,
+                        enabled: false,
+                        online: true,
+                        assigned: None,
+                    };
+                    Outcome::Row(RowRead::There(row, state))
+                }
+                Action::CheckWorker { .. } => Outcome::Worker(Worker::None),
+                _ => Outcome::Done,
+            };
+            let ends = match &action {
+                Action::Interrupt { agent, attempt } => Some((agent.clone(), *attempt)),
+                _ => None,
+            };
+            story.tell(Event::Done { action, outcome });
+            if let Some((agent, attempt)) = ends {
+                story.tell(Event::RunEnded { agent, attempt, code: Some(0) });
+            }
+        }
+        story.wait(SETTLE);
+    }
+    assert_eq!(story.known.ledger.slots.len(), 1, "{:?}", story.known.ledger.slots);
+    assert_eq!(story.phase(1), Phase::Stopped);
+    assert!(story.known.statuses()[&agent(1)].placeholder);
+    story.assign(1, true);
+    let start = story.act();
+    assert_eq!(start, [Action::Start { agent: agent(1), attempt: 2, registered: true }]);
+}
+
+#[test]
+fn an_older_order_is_refused_and_an_unnamed_pool_left_alone() {
+    let mut story = Story::idle(2);
+    let old = Assignment { order: Order::new(0, 99), pools: BTreeMap::new() };
+    assert!(story.known.assign(old).is_err());
+    story.order(BTreeMap::new());
+    assert_eq!(story.act(), []);
+    assert!(story.known.ledger.orphaned.contains(&pool()));
+    // It goes on cycling: the pool is unknown to the coordinator, not unwanted.
+    story.hear(1, Heard::JobStarted("job".into()));
+    story.hear(1, Heard::JobFinished);
+    story.end(1, 0);
+    assert!(matches!(story.act()[..], [Action::Start { registered: true, .. }]));
+}
+
+#[test]
+fn the_tombstone_takes_everything() {
+    let mut story = Story::idle(1);
+    story.order([(pool(), PoolAssignment { wanted: Wanted::Gone, ..part(0, false) })].into());
+    assert!(matches!(story.act()[..], [Action::Disable { .. }]));
+}
+
+#[test]
+fn azure_away_touches_nothing_and_one_agent_asks_for_all() {
+    let mut story = Story::idle(3);
+    story.assign(0, false);
+    let away = Outcome::Azure(AzureFailure::Unavailable { why: "503".into(), retry_after: None });
+    story.answer(&away);
+    assert_eq!(story.act(), [], "everyone waits");
+    let conditions = story.known.conditions(story.now);
+    assert!(conditions.iter().any(|c| c.message == "503"), "{conditions:?}");
+    story.wait(OFFLINE_GRACE);
+    let probe = story.act();
+    assert_eq!(probe.len(), 1, "one probe: {probe:?}");
+}
+
+#[test]
+fn a_killed_agent_has_its_row_looked_at_before_it_starts_anew() {
+    let killed = |answers: &[Outcome]| {
+        let mut story = Story::idle(1);
+        story.end(1, 137);
+        for answer in answers {
+            story.answer(answer);
+        }
+        story.act()
+    };
+    // Azure still holds its session: the row goes, and the next run registers.
+    let fresh = killed(&[row_of(true, None), Outcome::Done]);
+    assert_eq!(fresh, [Action::Start { agent: agent(1), attempt: 2, registered: false }]);
+    // Its session is gone: the registration is good.
+    let same = killed(&[row_of(false, None)]);
+    assert_eq!(same, [Action::Start { agent: agent(1), attempt: 2, registered: true }]);
+    // It holds a request: wait.
+    assert_eq!(killed(&[row_of(true, Some(5))]), []);
+}
+
+fn row_of(online: bool, job: Option<i64>) -> Outcome {
+    let assigned = job.map(|id| (id, format!("job {id}")));
+    let own = RowId { pool_id: 1, agent_id: 1 };
+    Outcome::Row(RowRead::There(own, RowState { agent_id: 1, enabled: true, online, assigned }))
+}
+
+#[test]
+fn alone_and_with_a_dead_credential_it_goes_on_when_the_session_has_died_out() {
+    let mut story = Story::idle(1);
+    story.tell(Event::Credentials(vec![]));
+    story.end(1, 137);
+    assert_eq!(story.act(), []);
+    story.wait(OFFLINE_GRACE);
+    assert!(matches!(story.act()[..], [Action::Start { registered: true, .. }]));
+}
+
+#[test]
+fn starts_that_come_to_nothing_are_capped() {
+    let mut story = Story::new();
+    story.assign(3, false);
+    story.answer(&Outcome::Done);
+    let mut starts = 0;
+    for _ in 0..600 {
+        let failed = Outcome::Failed("the engine refused".into());
+        starts += story.answer(&failed).len();
+        story.wait(std::time::Duration::from_secs(1));
+    }
+    // Burst 2 × 3 and 10 a minute for ten minutes; the back-off of each agent keeps it far below.
+    assert!((6..=106).contains(&starts), "{starts} starts");
+}
+
+#[test]
+fn an_adopted_run_without_a_slot_is_kept_as_what_its_labels_say() {
+    let mut story = Story::new();
+    story.assign(1, false);
+    let run = RunListed {
+        agent: agent(1),
+        attempt: 4,
+        pool: pool(),
+        group: "default".parse().expect("group"),
+        number: 1,
+        state: RunState::Running,
+    };
+    story.tell(Event::Listed { kind: RuntimeKind::Docker, runs: vec![run] });
+    assert_eq!(story.act(), []);
+    assert_eq!(story.phase(1), Phase::Unknown);
+    assert_eq!(story.known.ledger.slots[&agent(1)].attempt, 4);
+}
+
+#[test]
+fn an_update_restarts_the_same_run_once() {
+    let mut story = Story::idle(1);
+    story.end(1, 4);
+    assert_eq!(story.phase(1), Phase::Updating);
+    story.wait(std::time::Duration::from_secs(6));
+    let again = story.answer(&Outcome::Done);
+    assert_eq!(again, [Action::Start { agent: agent(1), attempt: 1, registered: true }]);
+    story.end(1, 4);
+    assert_eq!(story.phase(1), Phase::Failed);
+    let why = &story.known.statuses()[&agent(1)].why;
+    assert!(why.contains("too old"), "{why}");
+}
+
+#[test]
+fn a_registration_that_finds_the_name_taken_looks_for_its_own_row() {
+    let mut story = Story::new();
+    story.assign(1, false);
+    story.answer(&Outcome::Done);
+    story.answer(&Outcome::Done);
+    story.end(1, 71);
+    story.wait(std::time::Duration::from_secs(2));
+    assert_eq!(story.act(), [Action::ReadRow { agent: agent(1), row: None }]);
+}

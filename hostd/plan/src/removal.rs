@@ -1,0 +1,121 @@
+//! The next step of a removal. The steps themselves stand at [`Removal`].
+
+use std::time::Duration;
+
+use fleet_model::{AgentName, At, numbers::SETTLE};
+
+use crate::{
+    actions::Action,
+    known::{Known, Listener},
+    ledger::{Removal, Role, Slot},
+};
+
+/// A listener that was asked to end gets this long before its process list is read again.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a slot waits for, or what to do with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// This.
+    Do(Action),
+    /// Nothing before that time.
+    At(At),
+    /// Nothing until something happens.
+    Wait,
+}
+
+/// The next step of taking `slot` away (or of emptying it, when it is held).
+pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Next {
+    let run = known.live(agent);
+    let look = known.looks.get(agent).cloned().unwrap_or_default();
+    let Some(step) = slot.removal else { return Next::Wait };
+    // Nothing at Azure and nothing running: there is nothing to be careful about.
+    if run.is_none() && slot.row.is_none() && slot.unclean_since.is_none() {
+        return forget(known, agent);
+    }
+    let read = || Next::Do(Action::ReadRow { agent: agent.clone(), row: slot.row });
+    let read_when_due = || if look.next <= now { read() } else { Next::At(look.next) };
+    match (step, slot.row) {
+        // It registers right now: its row comes with the end of that.
+        (_, None) if run.is_some_and(|run| run.listener == Listener::Registering) => Next::Wait,
+        (Removal::Disabling, Some(row)) => Next::Do(Action::Disable { agent: agent.clone(), row }),
+        (Removal::Disabling | Removal::Watching, _) => read_when_due(),
+        (Removal::Settling { clear_since }, _) => {
+            let due = clear_since + settle_time(known, slot);
+            if run.is_none() || due <= now { read() } else { Next::At(due) }
+        }
+        (Removal::Checking, _) => match run {
+            Some(run) => {
+                Next::Do(Action::CheckWorker { agent: agent.clone(), attempt: run.attempt })
+            }
+            None => read_when_due(),
+        },
+        (Removal::Stopping { asked }, _) => match (run, asked) {
+            (None, _) => release(known, agent, slot, look.clear),
+            (Some(run), None) => {
+                Next::Do(Action::Interrupt { agent: agent.clone(), attempt: run.attempt })
+            }
+            (Some(run), Some(asked)) => stubborn(agent, run.attempt, asked, look.no_worker_at, now),
+        },
+        (Removal::Releasing, _) => match run {
+            None => release(known, agent, slot, look.clear),
+            // Cannot be: a run that appears late takes the removal back to its beginning.
+            Some(_) => Next::Wait,
+        },
+        (Removal::Released, _) => match slot.role {
+            Role::Remove => forget(known, agent),
+            Role::Run | Role::Hold => sweep(known, agent).unwrap_or(Next::Wait),
+        },
+    }
+}
+
+/// The listener was asked and still runs: after its patience it is looked at once more, and ended
+/// only when no worker lives.
+fn stubborn(agent: &AgentName, attempt: u32, asked: At, no_worker_at: Option<At>, now: At) -> Next {
+    let due = asked + STOP_PATIENCE;
+    if now < due {
+        return Next::At(due);
+    }
+    let agent = agent.clone();
+    if no_worker_at.is_some_and(|at| at >= due) {
+        Next::Do(Action::RemoveRun { agent, attempt })
+    } else {
+        Next::Do(Action::CheckWorker { agent, attempt })
+    }
+}
+
+/// No run is left: the row goes, or is enabled again as the offline placeholder.
+fn release(known: &Known, agent: &AgentName, slot: &Slot, clear: bool) -> Next {
+    let Some(row) = slot.row else { return forget(known, agent) };
+    let agent = agent.clone();
+    match slot.role {
+        // The last clear read may be days old after a restart: read again before the delete.
+        _ if !clear => Next::Do(Action::ReadRow { agent, row: Some(row) }),
+        Role::Hold => Next::Do(Action::Enable { agent, row }),
+        Role::Remove | Role::Run => Next::Do(Action::DeleteRow { agent, row }),
+    }
+}
+
+/// The slot goes, remains first.
+fn forget(known: &Known, agent: &AgentName) -> Next {
+    sweep(known, agent).unwrap_or_else(|| Next::Do(Action::Forget { agent: agent.clone() }))
+}
+
+/// Removes remains of runs older than the live one.
+pub(crate) fn sweep_older(known: &Known, agent: &AgentName) -> Option<Next> {
+    let live = known.live(agent)?.attempt;
+    sweep(known, agent).filter(
+        |next| matches!(next, Next::Do(Action::RemoveRun { attempt, .. }) if *attempt < live),
+    )
+}
+
+/// Removes one ended run's remains, the oldest first.
+pub(crate) fn sweep(known: &Known, agent: &AgentName) -> Option<Next> {
+    let of_agent = (agent.clone(), 0)..=(agent.clone(), u32::MAX);
+    let (_, attempt) = known.remains.range(of_agent).next()?;
+    Some(Next::Do(Action::RemoveRun { agent: agent.clone(), attempt: *attempt }))
+}
+
+fn settle_time(known: &Known, slot: &Slot) -> Duration {
+    known.part_of(slot).map_or(SETTLE, |part| part.settle)
+}
