@@ -1,0 +1,144 @@
+//! Everything that may happen to the loop. Reading this enum is reading what the coordinator does.
+
+use std::collections::BTreeMap;
+
+use fleet_model::{
+    AgentName, At, CredentialName, HostName, HostReport, Labels, Order, PoolName, PoolSpec,
+    RowState,
+};
+use fleet_proto::{convert::Hello, v1};
+use tokio::sync::oneshot;
+
+use super::{denied::Denied, outbox::Outbox, summary::Summary, watchers::Changed};
+use crate::{mailbox::Mailbox, store::NewEvent};
+
+/// Where an answer goes. Whoever asked may have gone; then nobody gets it.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Denied>>;
+
+/// See the module.
+pub(crate) enum Event {
+    /// From a host's session.
+    Session(SessionEvent),
+    /// An operator asks or changes something.
+    Request(Request),
+    /// A host asks for admission.
+    Enrol(Enrol),
+    /// From the watcher of Azure.
+    Azure(AzureEvent),
+}
+
+/// What sessions say.
+pub(crate) enum SessionEvent {
+    /// A host said Hello, with the key of its certificate.
+    Open { hello: Box<Hello>, key: String, reply: Reply<Grant> },
+    /// A report.
+    Reported { host: HostName, session: u64, report: Box<HostReport> },
+    /// A heartbeat.
+    Heard { host: HostName, session: u64, applied: Order },
+    /// Something for the history.
+    Note { host: HostName, session: u64, event: NewEvent },
+    /// Who spoke was not who it said; there is no session.
+    Refused { host: HostName, why: String },
+    /// The stream ended.
+    Closed { host: HostName, session: u64, why: String },
+}
+
+/// A session that may begin.
+pub(crate) struct Grant {
+    /// Tells this session from older ones of the same host.
+    pub(crate) session: u64,
+    /// What is to be sent.
+    pub(crate) outbox: Mailbox<Outbox>,
+}
+
+/// What operators ask. `by` is who.
+pub(crate) enum Request {
+    CreatePool { pool: Box<NewPool>, by: String, reply: Reply<v1::Pool> },
+    DeletePool { pool: String, by: String, reply: Reply<Order> },
+    Scale { pool: String, replicas: i64, by: String, reply: Reply<Scaled> },
+    Invite { invitation: Box<Invitation>, by: String, reply: Reply<()> },
+    RemoveHost { host: String, force: bool, by: String, reply: Reply<()> },
+    SetCredential { credential: NewCredential, by: String, reply: Reply<()> },
+    Status { reply: Reply<v1::GetStatusResponse> },
+    Pools { pool: Option<String>, reply: Reply<Vec<v1::Pool>> },
+    Hosts { host: Option<String>, reply: Reply<Vec<v1::Host>> },
+    Agents { filter: Filter, reply: Reply<Vec<v1::Agent>> },
+    Watch { filter: Filter, kinds: Kinds, reply: Reply<Mailbox<Changed>> },
+    Summary { reply: Reply<Summary> },
+}
+
+/// What hosts ask before or beside their session.
+pub(crate) enum Enrol {
+    /// With a one-time token; `token_hash` is its SHA-256 (hex).
+    Join { host: HostName, token_hash: String, key: Key, reply: Reply<()> },
+    /// With a key that is known, after its certificate expired.
+    Readmit { host: HostName, old_key: String, key: Key, reply: Reply<()> },
+    /// In good time, with a certificate that is still good.
+    Renew { host: HostName, old_key: String, key: Key, reply: Reply<()> },
+}
+
+/// A key that gets a certificate.
+pub(crate) struct Key {
+    /// SHA-256 (hex) of the public key.
+    pub(crate) sha256: String,
+    /// Until when its certificate is good.
+    pub(crate) expires: At,
+}
+
+/// What Azure says.
+pub(crate) enum AzureEvent {
+    /// All rows of a pool.
+    Rows { pool: PoolName, rows: BTreeMap<AgentName, RowState> },
+    /// It cannot be asked, or (none) it can again.
+    Trouble { pool: PoolName, trouble: Option<String> },
+    /// A row of a removed host is gone.
+    OrphanGone { id: String, deleted: bool },
+}
+
+/// A pool to create.
+pub(crate) struct NewPool {
+    pub(crate) spec: PoolSpec,
+    /// Its credential, unless that exists already.
+    pub(crate) credential: Option<NewCredential>,
+    /// What Azure could not be asked at this moment.
+    pub(crate) trouble: Option<String>,
+}
+
+/// A secret, already sealed: the loop never sees one.
+pub(crate) struct NewCredential {
+    pub(crate) name: CredentialName,
+    pub(crate) fingerprint: String,
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) expires: Option<At>,
+}
+
+/// An invitation of a host.
+pub(crate) struct Invitation {
+    pub(crate) host: HostName,
+    pub(crate) labels: Labels,
+    pub(crate) token_hash: String,
+    pub(crate) expires: At,
+}
+
+/// A pool was scaled.
+pub(crate) struct Scaled {
+    pub(crate) order: Order,
+    pub(crate) before: u32,
+    pub(crate) pool: v1::Pool,
+}
+
+/// Which objects are asked for; none: all.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    pub(crate) pool: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) agent: Option<String>,
+}
+
+/// Which kinds of objects are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Kinds {
+    pub(crate) pools: bool,
+    pub(crate) hosts: bool,
+    pub(crate) agents: bool,
+}

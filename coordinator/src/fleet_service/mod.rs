@@ -1,0 +1,168 @@
+//! `FleetService`: what agentctl speaks. Each method reads the message, asks the loop, and says the
+//! answer; what is allowed and what follows is decided there.
+
+mod create;
+mod history;
+mod invite;
+mod watch;
+
+use std::sync::Arc;
+
+use fleet_proto::{
+    pki::Ca,
+    v1::{self, fleet_service_server::FleetService},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    azure::AzureSettings,
+    clock::Clock,
+    credentials::Vault,
+    fleet_loop::{Filter, FleetHandle, Request as Ask},
+    places::Places,
+    status::operator,
+    store::Store,
+};
+
+/// Messages on their way to one operator. What could be more is coalesced or paged behind it.
+const ON_THE_WAY: usize = 16;
+
+/// What the methods need.
+pub(crate) struct Shared {
+    pub(crate) handle: FleetHandle,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) ca: Arc<Ca>,
+    pub(crate) clock: Clock,
+    pub(crate) places: Places,
+    pub(crate) azure: AzureSettings,
+    pub(crate) stop: CancellationToken,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Operators(pub(crate) Arc<Shared>);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl FleetService for Operators {
+    type WatchStream = ReceiverStream<Result<v1::WatchResponse, Status>>;
+    type ListEventsStream = ReceiverStream<Result<v1::ListEventsResponse, Status>>;
+
+    async fn create_pool(
+        &self,
+        request: Request<v1::CreatePoolRequest>,
+    ) -> Answer<v1::CreatePoolResponse> {
+        let by = operator(&request)?;
+        let pool = create::create(&self.0, request.into_inner(), by).await?;
+        Ok(Response::new(v1::CreatePoolResponse { pool: Some(pool) }))
+    }
+
+    async fn delete_pool(
+        &self,
+        request: Request<v1::DeletePoolRequest>,
+    ) -> Answer<v1::DeletePoolResponse> {
+        let by = operator(&request)?;
+        let pool = request.into_inner().pool;
+        let order = self.0.handle.ask(|reply| Ask::DeletePool { pool, by, reply }).await?;
+        Ok(Response::new(v1::DeletePoolResponse { order: Some(order.into()) }))
+    }
+
+    async fn scale(&self, request: Request<v1::ScaleRequest>) -> Answer<v1::ScaleResponse> {
+        let by = operator(&request)?;
+        let v1::ScaleRequest { pool, replicas } = request.into_inner();
+        let done = self.0.handle.ask(|reply| Ask::Scale { pool, replicas, by, reply }).await?;
+        Ok(Response::new(v1::ScaleResponse {
+            order: Some(done.order.into()),
+            before: done.before,
+            pool: Some(done.pool),
+        }))
+    }
+
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Answer<v1::GetStatusResponse> {
+        operator(&request)?;
+        Ok(Response::new(self.0.handle.ask(|reply| Ask::Status { reply }).await?))
+    }
+
+    async fn list_pools(
+        &self,
+        request: Request<v1::ListPoolsRequest>,
+    ) -> Answer<v1::ListPoolsResponse> {
+        operator(&request)?;
+        let pool = given(request.into_inner().pool);
+        let pools = self.0.handle.ask(|reply| Ask::Pools { pool, reply }).await?;
+        Ok(Response::new(v1::ListPoolsResponse { pools }))
+    }
+
+    async fn list_hosts(
+        &self,
+        request: Request<v1::ListHostsRequest>,
+    ) -> Answer<v1::ListHostsResponse> {
+        operator(&request)?;
+        let host = given(request.into_inner().host);
+        let hosts = self.0.handle.ask(|reply| Ask::Hosts { host, reply }).await?;
+        Ok(Response::new(v1::ListHostsResponse { hosts }))
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<v1::ListAgentsRequest>,
+    ) -> Answer<v1::ListAgentsResponse> {
+        operator(&request)?;
+        let v1::ListAgentsRequest { pool, host, agent } = request.into_inner();
+        let filter = Filter { pool: given(pool), host: given(host), agent: given(agent) };
+        let agents = self.0.handle.ask(|reply| Ask::Agents { filter, reply }).await?;
+        Ok(Response::new(v1::ListAgentsResponse { agents }))
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
+        operator(&request)?;
+        Ok(Response::new(watch::watch(&self.0, request.into_inner()).await?))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<v1::ListEventsRequest>,
+    ) -> Answer<Self::ListEventsStream> {
+        operator(&request)?;
+        Ok(Response::new(history::list(&self.0, request.into_inner())?))
+    }
+
+    async fn invite_host(
+        &self,
+        request: Request<v1::InviteHostRequest>,
+    ) -> Answer<v1::InviteHostResponse> {
+        let by = operator(&request)?;
+        Ok(Response::new(invite::invite(&self.0, request.into_inner(), by).await?))
+    }
+
+    async fn remove_host(
+        &self,
+        request: Request<v1::RemoveHostRequest>,
+    ) -> Answer<v1::RemoveHostResponse> {
+        let by = operator(&request)?;
+        let v1::RemoveHostRequest { host, force } = request.into_inner();
+        self.0.handle.ask(|reply| Ask::RemoveHost { host, force, by, reply }).await?;
+        Ok(Response::new(v1::RemoveHostResponse {}))
+    }
+
+    async fn set_credential(
+        &self,
+        request: Request<v1::SetCredentialRequest>,
+    ) -> Answer<v1::SetCredentialResponse> {
+        let by = operator(&request)?;
+        let credential = create::set_credential(&self.0, request.into_inner(), by).await?;
+        Ok(Response::new(v1::SetCredentialResponse { credential: Some(credential.into()) }))
+    }
+}
+
+/// The empty text stands for "not given".
+fn given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}

@@ -1,0 +1,13 @@
+//! A whole coordinator in one process, spoken to over real mutual TLS by scripted hosts and an
+//! operator. Ports are the system's choice; nothing waits for a fixed time.
+
+mod azure;
+mod enrolment;
+mod host;
+mod operators;
+mod page;
+mod recovery;
+mod sessions;
+mod setup;
+mod support;
+mod watching;
