@@ -1,0 +1,345 @@
+//! The ledger on disk. It is stored before anything is done, so what it says was at least begun.
+//!
+//! ```text
+//!   ledger.json      {"version":1,"ledger":{…}} and, on a line of its own, sha256:<hex of the first>
+//!   ledger.json.1    the one before it
+//! ```
+//! A torn or damaged file is noticed by its checksum, and the one before is used. When neither is
+//! good hostd does not start: an empty ledger would forget which rows at Azure are ours.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use fleet_model::{At, numbers::BACKOFF_MAX};
+use fleet_proto::{
+    files::{self, FileError},
+    logging::Report,
+    sha256_hex,
+};
+use hostd_plan::{Ledger, Removal};
+use serde::{Deserialize, Serialize};
+
+const VERSION: u32 = 1;
+
+/// Where the ledger lives.
+#[derive(Debug, Clone)]
+pub struct LedgerFile {
+    path: PathBuf,
+}
+
+/// The ledger as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// What an operator should know about how it was found; none when all is well.
+    pub warning: Option<String>,
+}
+
+/// A ledger that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Neither file is good.
+    #[error(
+        "the ledger {} is not usable ({why}), nor is the one before it ({why_before}); restore one \
+         of them from a backup, or move both away: running agents are then adopted by their \
+         labels, but rows of agents that do not run stay at Azure for you to delete",
+        path.display()
+    )]
+    Lost {
+        /// The newer of the two.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What is wrong with the older one.
+        why_before: String,
+    },
+    /// Written by a later hostd.
+    #[error(
+        "the ledger {} has version {found}, this hostd knows {VERSION}; install the newer hostd again",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// It could not be written.
+    #[error("the ledger cannot be stored")]
+    Store(#[from] FileError),
+    /// It could not be turned into text.
+    #[error("the ledger cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Why one of the two files is not good.
+#[derive(Debug, thiserror::Error)]
+enum Bad {
+    #[error("it is not there")]
+    Absent,
+    #[error("it cannot be read")]
+    Unreadable(#[source] FileError),
+    #[error("its checksum is wrong: it is torn or damaged")]
+    Checksum,
+    #[error("its content is not a ledger")]
+    Content(#[source] serde_json::Error),
+    #[error("it has version {0}")]
+    Newer(u32),
+}
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    version: u32,
+    ledger: &'a Ledger,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    ledger: Ledger,
+}
+
+impl LedgerFile {
+    /// The ledger of a state directory.
+    pub fn within(data: &Path) -> Self {
+        Self { path: data.join("ledger.json") }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn before(&self) -> PathBuf {
+        self.path.with_extension("json.1")
+    }
+
+    /// Stores it and keeps the one before. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the disk says; the stored one is then still the old one.
+    pub fn store(&self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let mut text = serde_json::to_string(&Stored { version: VERSION, ledger })?;
+        let sum = sha256_hex(text.as_bytes());
+        text.push_str(&format!("\nsha256:{sum}\n"));
+        self.keep_before()?;
+        Ok(files::write_private(&self.path, text.as_bytes())?)
+    }
+
+    /// A second name for the present file: it costs no copy, and no moment is without a ledger.
+    /// Where there is no present file, the one before stays the one before.
+    fn keep_before(&self) -> Result<(), FileError> {
+        let before = self.before();
+        let beside = self.path.with_extension("json.1.new");
+        let fail = |source| FileError::Io { doing: "keep the last", path: before.clone(), source };
+        absent_is_fine(fs::remove_file(&beside)).map_err(fail)?;
+        match fs::hard_link(&self.path, &beside) {
+            Ok(()) => fs::rename(&beside, &before).map_err(fail),
+            other => absent_is_fine(other).map_err(fail),
+        }
+    }
+
+    /// Out of the way, for whoever wants to know what happened; so the next store does not make
+    /// it the one before.
+    fn set_aside(&self) {
+        let bad = self.path.with_extension("json.bad");
+        if let Err(error) = absent_is_fine(fs::rename(&self.path, bad)) {
+            tracing::error!(path = %self.path.display(), %error, "a damaged ledger stays in place");
+        }
+    }
+
+    /// Reads it; the first start of a host finds none and begins with an empty one. A damaged one
+    /// is set aside.
+    ///
+    /// # Errors
+    /// When there is one but neither it nor the one before can be used.
+    pub fn load(&self) -> Result<Found, LedgerError> {
+        let found = self.look()?;
+        if found.warning.is_some() {
+            self.set_aside();
+        }
+        Ok(found)
+    }
+
+    /// The same, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`LedgerFile::load`].
+    pub fn look(&self) -> Result<Found, LedgerError> {
+        let why = match read(&self.path) {
+            Ok(ledger) => return Ok(Found { ledger, warning: None }),
+            Err(Bad::Newer(found)) => {
+                return Err(LedgerError::Newer { path: self.path.clone(), found });
+            }
+            Err(why) => why,
+        };
+        match (why, read(&self.before())) {
+            (Bad::Absent, Err(Bad::Absent)) => {
+                Ok(Found { ledger: Ledger::default(), warning: None })
+            }
+            (why, Ok(ledger)) => {
+                let warning = format!(
+                    "the ledger {} is not usable ({}); going on from the one before it, {}",
+                    self.path.display(),
+                    Report(&why),
+                    self.before().display()
+                );
+                Ok(Found { ledger, warning: Some(warning) })
+            }
+            (why, Err(before)) => Err(LedgerError::Lost {
+                path: self.path.clone(),
+                why: Report(&why).to_string(),
+                why_before: Report(&before).to_string(),
+            }),
+        }
+    }
+}
+
+fn absent_is_fine(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn read(path: &Path) -> Result<Ledger, Bad> {
+    let bytes = fs::read(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Bad::Absent,
+        _ => Bad::Unreadable(FileError::Io { doing: "read", path: path.to_owned(), source }),
+    })?;
+    let split = bytes.iter().position(|byte| *byte == b'\n').ok_or(Bad::Checksum)?;
+    let (text, rest) = bytes.split_at(split);
+    if rest != format!("\nsha256:{}\n", sha256_hex(text)).as_bytes() {
+        return Err(Bad::Checksum);
+    }
+    // The version first: of a later one nothing else is known.
+    let head: Head = serde_json::from_slice(text).map_err(Bad::Content)?;
+    if head.version > VERSION {
+        return Err(Bad::Newer(head.version));
+    }
+    Ok(serde_json::from_slice::<Body>(text).map_err(Bad::Content)?.ledger)
+}
+
+/// Takes back times that lie in the future: the wall clock was set back since they were written,
+/// and nothing may wait for a moment that comes in a year.
+pub fn sane_times(ledger: &mut Ledger, now: At) {
+    for slot in ledger.slots.values_mut() {
+        slot.unclean_since = slot.unclean_since.map(|at| at.min(now));
+        slot.retry_at = slot.retry_at.map(|at| at.min(now + BACKOFF_MAX));
+        slot.removal = slot.removal.map(|step| match step {
+            Removal::Settling { clear_since } => {
+                Removal::Settling { clear_since: clear_since.min(now) }
+            }
+            Removal::Stopping { asked } => Removal::Stopping { asked: asked.map(|at| at.min(now)) },
+            other => other,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_model::{Order, RuntimeKind};
+    use hostd_plan::Slot;
+
+    use super::*;
+
+    fn ledger(generation: u64) -> Ledger {
+        let mut ledger = Ledger { highest: Order::new(1, generation), ..Ledger::default() };
+        let slot = Slot::new(
+            "nightly".parse().expect("a pool"),
+            "default".parse().expect("a group"),
+            1,
+            RuntimeKind::Docker,
+        );
+        ledger.slots.insert("nightly-h-01".parse().expect("an agent"), slot);
+        ledger
+    }
+
+    fn two_stored() -> (tempfile::TempDir, LedgerFile) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = LedgerFile::within(dir.path());
+        file.store(&ledger(1)).expect("stored");
+        file.store(&ledger(2)).expect("stored");
+        (dir, file)
+    }
+
+    #[test]
+    fn the_first_start_finds_none_and_later_ones_the_last() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = LedgerFile::within(dir.path());
+        assert_eq!(file.load().expect("empty").ledger, Ledger::default());
+        let (_dir, file) = two_stored();
+        let found = file.load().expect("good");
+        assert_eq!((found.ledger, found.warning), (ledger(2), None));
+    }
+
+    #[test]
+    fn a_torn_or_changed_ledger_is_told_and_the_one_before_is_used() {
+        let good = {
+            let (_dir, file) = two_stored();
+            fs::read(file.path()).expect("there")
+        };
+        let mut changed = good.clone();
+        changed[20] ^= 1;
+        for bytes in [&good[..good.len() / 2], &good[..good.len() - 1], &changed, b""] {
+            let (_dir, file) = two_stored();
+            fs::write(file.path(), bytes).expect("damaged");
+            let found = file.load().expect("the one before is good");
+            assert_eq!(found.ledger, ledger(1));
+            assert!(found.warning.expect("told").contains("ledger.json.1"));
+            // The damaged one never becomes the one before.
+            file.store(&ledger(5)).expect("stored");
+            assert_eq!(read(&file.before()).expect("still good"), ledger(1));
+        }
+    }
+
+    #[test]
+    fn without_any_good_one_it_does_not_begin_empty() {
+        let (_dir, file) = two_stored();
+        fs::write(file.path(), "x").expect("damaged");
+        fs::write(file.before(), "{}\nsha256:00\n").expect("damaged");
+        let error = file.load().expect_err("both are bad").to_string();
+        assert!(error.contains("backup") && error.contains("adopted"), "{error}");
+        fs::remove_file(file.before()).expect("gone");
+        file.load().expect_err("the only one is bad");
+    }
+
+    #[test]
+    fn a_later_version_is_left_alone() {
+        let (_dir, file) = two_stored();
+        let text = r#"{"version":2,"ledger":{"other":1}}"#;
+        let sum = sha256_hex(text.as_bytes());
+        fs::write(file.path(), format!("{text}\nsha256:{sum}\n")).expect("written");
+        assert!(matches!(file.load(), Err(LedgerError::Newer { found: 2, .. })));
+    }
+
+    #[test]
+    fn what_cannot_be_stored_leaves_the_old_one() {
+        let (dir, file) = two_stored();
+        let elsewhere = LedgerFile::within(&dir.path().join("ledger.json"));
+        elsewhere.store(&ledger(3)).expect_err("a file is no directory");
+        assert_eq!(file.load().expect("good").ledger, ledger(2));
+    }
+
+    #[test]
+    fn times_from_the_future_are_taken_back() {
+        let mut ledger = ledger(1);
+        let now = At(1_000_000);
+        let slot = ledger.slots.values_mut().next().expect("one");
+        slot.unclean_since = Some(At(u64::MAX));
+        slot.retry_at = Some(At(u64::MAX));
+        slot.removal = Some(Removal::Settling { clear_since: At(u64::MAX) });
+        sane_times(&mut ledger, now);
+        let slot = ledger.slots.values().next().expect("one");
+        assert_eq!(slot.unclean_since, Some(now));
+        assert!(slot.retry_at.is_some_and(|at| at <= now + BACKOFF_MAX));
+        assert_eq!(slot.removal, Some(Removal::Settling { clear_since: now }));
+    }
+}

@@ -1,0 +1,18 @@
+//! The host daemon: observes, plans, and acts on one lab server's agents.
+
+pub mod check;
+pub mod clock;
+pub mod daemon;
+pub mod engine_facts;
+pub mod execute;
+pub mod host_loop;
+pub mod identity;
+pub mod ledger_file;
+pub mod only_one;
+pub mod runtime;
+pub mod secrets;
+pub mod session;
+pub mod settings;
+pub mod slots;
+pub mod view;
+pub mod watch;

@@ -1,0 +1,18 @@
+//! One suite for every runtime: what `hostd::runtime` promises is checked on the one in memory, on
+//! processes, and on a real Docker engine. The last two run the stub agent against the simulator.
+//!
+//! A missing engine is a failure that says what to install, never a silent skip.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod artifacts;
+mod azure;
+mod bench;
+mod docker;
+mod docker_image_entry;
+mod docker_reconnect;
+mod entry_script;
+mod fake;
+mod process;
+mod suite;
+mod watching;

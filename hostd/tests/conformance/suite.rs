@@ -1,0 +1,363 @@
+//! The cases. Each is a sentence about any runtime; `conformance!` makes tests of them for one.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use fleet_model::Mode;
+use hostd::runtime::{RunId, RunState, RuntimeError, RuntimeEvent, Sign, StartWith, WorkerCheck};
+
+use crate::{
+    bench::{Bench, EngineBench, error, next},
+    watching::{LIMIT, Watching},
+};
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(300);
+const SHORT: Duration = Duration::from_millis(300);
+
+macro_rules! conformance {
+    ($bench:expr; $($case:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let bench = $bench.await;
+                crate::suite::$case(&bench).await;
+            }
+        )*
+    };
+    ($bench:expr) => {
+        crate::suite::conformance! {
+            $bench;
+            a_run_says_in_order_what_it_does
+            started_twice_is_one
+            the_registration_comes_back_and_is_used_again
+            once_mode_ends_with_zero_after_its_job
+            long_lived_mode_listens_on_after_its_job
+            a_job_shows_as_a_worker
+            an_interrupted_idle_listener_ends_with_zero_and_is_offline
+            removed_twice_is_gone
+            a_running_run_is_removed_whole
+            an_update_goes_on_in_the_same_place
+            an_ended_run_is_not_started_again
+            a_second_watch_hears_what_runs_do_now
+            a_forgotten_slot_leaves_nothing
+        }
+    };
+}
+pub(crate) use conformance;
+
+/// What is asked of runtimes with an engine and images.
+macro_rules! engine_conformance {
+    ($bench:expr) => {
+        crate::suite::conformance! {
+            $bench;
+            what_is_missing_is_said_at_once
+            without_engine_it_says_so_in_time
+        }
+    };
+}
+pub(crate) use engine_conformance;
+
+pub(crate) async fn a_run_says_in_order_what_it_does(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::Once);
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    bench.is_online(&spec.run, true).await;
+    bench.give_job(&spec.run, SHORT).await;
+    assert_eq!(watching.ended(&spec.run).await, Some(0));
+    let ended_as = runtime.list().await.unwrap();
+    assert_eq!(ended_as[0].state, RunState::Ended(Some(0)));
+    runtime.ensure_removed(&spec.run).await.unwrap();
+    watching.gone(&spec.run).await;
+
+    let words: Vec<&str> = watching.seen(&spec.run).into_iter().map(word).collect();
+    let expected = [
+        "started",
+        "registering",
+        "registered",
+        "listening",
+        "job started",
+        "job finished",
+        "ended",
+        "gone",
+    ];
+    assert_eq!(words, expected);
+    assert!(runtime.list().await.unwrap().is_empty());
+}
+
+pub(crate) fn run_of(event: &RuntimeEvent) -> Option<&RunId> {
+    match event {
+        RuntimeEvent::Started(run)
+        | RuntimeEvent::Ended(run, _)
+        | RuntimeEvent::Gone(run)
+        | RuntimeEvent::Sign(run, _) => Some(run),
+        _ => None,
+    }
+}
+
+fn word(event: &RuntimeEvent) -> &'static str {
+    match event {
+        RuntimeEvent::Started(_) => "started",
+        RuntimeEvent::Ended(..) => "ended",
+        RuntimeEvent::Gone(_) => "gone",
+        RuntimeEvent::Sign(_, Sign::Registering) => "registering",
+        RuntimeEvent::Sign(_, Sign::Registered(_)) => "registered",
+        RuntimeEvent::Sign(_, Sign::Listening) => "listening",
+        RuntimeEvent::Sign(_, Sign::JobStarted(_)) => "job started",
+        RuntimeEvent::Sign(_, Sign::JobFinished { .. }) => "job finished",
+        _ => "something else",
+    }
+}
+
+pub(crate) async fn started_twice_is_one(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::Once);
+    runtime.ensure_started(&spec).await.unwrap();
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    runtime.ensure_started(&spec).await.unwrap();
+    let list = runtime.list().await.unwrap();
+    assert_eq!(list.len(), 1, "{list:?}");
+    assert_eq!((&list[0].run, list[0].state), (&spec.run, RunState::Running));
+    assert_eq!((&list[0].pool, &list[0].group, list[0].slot), (&spec.pool, &spec.group, 1));
+    assert_eq!(bench.registrations(&spec.run), 1);
+    let starts = watching.seen(&spec.run).into_iter().filter(|e| word(e) == "started").count();
+    assert_eq!(starts, 1);
+}
+
+/// Starts a run with a token and returns the registration that it made.
+async fn registered(
+    bench: &dyn Bench,
+    watching: &mut Watching,
+    spec: &hostd::runtime::RunSpec,
+) -> BTreeMap<String, Vec<u8>> {
+    bench.runtime().ensure_started(spec).await.unwrap();
+    let is_registered = |sign: &Sign| matches!(sign, Sign::Registered(_));
+    match watching.sign(&spec.run, "Registered", is_registered).await {
+        Sign::Registered(files) => files,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn the_registration_comes_back_and_is_used_again(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let first = bench.spec(1, Mode::Once);
+    let files = registered(bench, &mut watching, &first).await;
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    assert_eq!(names, [".agent", ".credentials", ".credentials_rsaparams"]);
+    assert!(files[".agent"].starts_with(b"\xEF\xBB\xBF"), "as it was, byte order mark and all");
+    watching.listening(&first.run).await;
+    runtime.interrupt(&first.run).await.unwrap();
+    watching.ended(&first.run).await;
+    runtime.ensure_removed(&first.run).await.unwrap();
+
+    let second = next(&first, StartWith::Registration(files));
+    runtime.ensure_started(&second).await.unwrap();
+    watching.listening(&second.run).await;
+    bench.is_online(&second.run, true).await;
+    assert_eq!(bench.registrations(&second.run), 1, "it did not register again");
+    assert!(!watching.seen(&second.run).into_iter().any(|e| word(e) == "registering"));
+}
+
+pub(crate) async fn once_mode_ends_with_zero_after_its_job(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::Once);
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    bench.give_job(&spec.run, SHORT).await;
+    watching.busy(&spec.run).await;
+    assert_eq!(watching.ended(&spec.run).await, Some(0));
+    assert_eq!(runtime.worker(&spec.run).await, WorkerCheck::None);
+}
+
+pub(crate) async fn long_lived_mode_listens_on_after_its_job(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::LongLived);
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    for _ in 0..2 {
+        bench.give_job(&spec.run, SHORT).await;
+        let is_end = |sign: &Sign| matches!(sign, Sign::JobFinished { .. });
+        watching.sign(&spec.run, "JobFinished", is_end).await;
+    }
+    assert_eq!(runtime.list().await.unwrap()[0].state, RunState::Running);
+}
+
+pub(crate) async fn a_job_shows_as_a_worker(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let (idle, busy) = (bench.spec(1, Mode::Once), bench.spec(2, Mode::Once));
+    for spec in [&idle, &busy] {
+        runtime.ensure_started(spec).await.unwrap();
+        watching.listening(&spec.run).await;
+    }
+    assert_eq!(runtime.worker(&busy.run).await, WorkerCheck::None);
+    bench.give_job(&busy.run, LONG).await;
+    watching.busy(&busy.run).await;
+    // The listener says it when it begins to start the worker.
+    let deadline = tokio::time::Instant::now() + LIMIT;
+    while runtime.worker(&busy.run).await != WorkerCheck::Present {
+        assert!(tokio::time::Instant::now() < deadline, "no worker is seen");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(runtime.worker(&idle.run).await, WorkerCheck::None, "the neighbour is idle");
+}
+
+pub(crate) async fn an_interrupted_idle_listener_ends_with_zero_and_is_offline(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::LongLived);
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    bench.is_online(&spec.run, true).await;
+    runtime.interrupt(&spec.run).await.unwrap();
+    assert_eq!(watching.ended(&spec.run).await, Some(0));
+    bench.is_online(&spec.run, false).await;
+    runtime.interrupt(&spec.run).await.expect("ended already is done already");
+}
+
+pub(crate) async fn removed_twice_is_gone(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::Once);
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    runtime.ensure_removed(&spec.run).await.unwrap();
+    runtime.ensure_removed(&spec.run).await.unwrap();
+    watching.gone(&spec.run).await;
+    let never_made = next(&spec, spec.start.clone());
+    runtime.ensure_removed(&never_made.run).await.unwrap();
+    assert!(runtime.list().await.unwrap().is_empty());
+    assert_eq!(runtime.worker(&spec.run).await, WorkerCheck::None);
+}
+
+pub(crate) async fn a_running_run_is_removed_whole(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::Once);
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    bench.give_job(&spec.run, LONG).await;
+    watching.busy(&spec.run).await;
+    runtime.ensure_removed(&spec.run).await.unwrap();
+    watching.gone(&spec.run).await;
+    let words: Vec<&str> = watching.seen(&spec.run).into_iter().map(word).collect();
+    assert_eq!(words[words.len() - 2..], ["ended", "gone"]);
+    assert!(runtime.list().await.unwrap().is_empty());
+}
+
+pub(crate) async fn an_update_goes_on_in_the_same_place(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::Once);
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    bench.update(&spec.run).await;
+    assert_eq!(watching.ended(&spec.run).await, Some(4));
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    bench.is_online(&spec.run, true).await;
+    assert_eq!(bench.registrations(&spec.run), 1, "it is the same agent in the same place");
+    let list = runtime.list().await.unwrap();
+    assert_eq!((list.len(), list[0].state), (1, RunState::Running));
+    let words: Vec<&str> = watching.seen(&spec.run).into_iter().map(word).collect();
+    assert_eq!(words[words.len() - 3..], ["ended", "started", "listening"], "{words:?}");
+}
+
+pub(crate) async fn an_ended_run_is_not_started_again(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::Once);
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    runtime.interrupt(&spec.run).await.unwrap();
+    watching.ended(&spec.run).await;
+    // Its work folder has a job's remains, so once mode must never see it again.
+    let refusal = error(runtime.ensure_started(&spec).await);
+    assert!(matches!(refusal, RuntimeError::Refused { .. }), "{refusal}");
+    assert!(matches!(runtime.list().await.unwrap()[0].state, RunState::Ended(_)));
+}
+
+pub(crate) async fn what_is_missing_is_said_at_once(bench: &dyn EngineBench) {
+    let spec = bench.missing(bench.spec(1, Mode::Once));
+    let runtime = bench.runtime();
+    let image = spec.template.image.clone().unwrap();
+    runtime.describe().await.unwrap();
+    let before = bench.calls();
+    let looked = error(runtime.ensure_image(&image).await);
+    assert!(matches!(&looked, RuntimeError::ImageMissing { image: i, .. } if *i == image));
+    assert!(bench.calls() - before <= 2, "{} calls", bench.calls() - before);
+    let started = error(runtime.ensure_started(&spec).await);
+    assert!(matches!(started, RuntimeError::ImageMissing { .. }), "{started}");
+    assert!(runtime.list().await.unwrap().is_empty(), "nothing is left behind");
+}
+
+pub(crate) async fn a_second_watch_hears_what_runs_do_now(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let (idle, busy) = (bench.spec(1, Mode::Once), bench.spec(2, Mode::Once));
+    let over = bench.spec(3, Mode::Once);
+    for spec in [&idle, &busy, &over] {
+        runtime.ensure_started(spec).await.unwrap();
+        watching.listening(&spec.run).await;
+    }
+    bench.give_job(&busy.run, LONG).await;
+    watching.busy(&busy.run).await;
+    runtime.interrupt(&over.run).await.unwrap();
+    watching.ended(&over.run).await;
+    drop(watching);
+
+    let runtime = bench.again();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    for (spec, last) in [(&idle, "listening"), (&busy, "job started"), (&over, "ended")] {
+        let name = format!("{last} of {}", spec.run);
+        watching.once(&name, |event| run_of(event) == Some(&spec.run) && word(event) == last).await;
+    }
+    let words = |spec: &hostd::runtime::RunSpec| {
+        watching.seen(&spec.run).into_iter().map(word).collect::<Vec<_>>()
+    };
+    // Files that the hostd before may not have stored any more, and the newest state: no history.
+    assert_eq!(words(&idle), ["registered", "listening"]);
+    assert_eq!(words(&busy), ["registered", "job started"]);
+    assert_eq!(words(&over), ["registered", "listening", "ended"]);
+    assert_eq!(runtime.list().await.unwrap().len(), 3);
+    // What is adopted can be stopped.
+    runtime.interrupt(&idle.run).await.unwrap();
+    assert_eq!(watching.ended(&idle.run).await, Some(0));
+}
+
+pub(crate) async fn without_engine_it_says_so_in_time(bench: &dyn EngineBench) {
+    let runtime = bench.without_engine();
+    let spec = bench.spec(1, Mode::Once);
+    let is_down = |error: RuntimeError| {
+        assert!(matches!(error, RuntimeError::EngineDown { .. }), "{error:?}");
+    };
+    let all = async {
+        is_down(error(runtime.describe().await));
+        is_down(error(runtime.list().await));
+        is_down(error(runtime.ensure_started(&spec).await));
+        is_down(error(runtime.interrupt(&spec.run).await));
+        is_down(error(runtime.ensure_removed(&spec.run).await));
+        // Nothing is known, so there may be a worker.
+        assert!(matches!(runtime.worker(&spec.run).await, WorkerCheck::Unknown(_)));
+        let mut watching = Watching::begin_with_any_engine(runtime.clone());
+        let down = |event: &RuntimeEvent| matches!(event, RuntimeEvent::EngineDown(_));
+        watching.until("EngineDown", down).await;
+    };
+    tokio::time::timeout(LIMIT, all).await.expect("every verb has a limit");
+}
+
+pub(crate) async fn a_forgotten_slot_leaves_nothing(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let spec = bench.spec(1, Mode::Once);
+    runtime.ensure_started(&spec).await.unwrap();
+    runtime.ensure_removed(&spec.run).await.unwrap();
+    runtime.forget_slot(&spec.run.agent, &spec.slot_dir).await.unwrap();
+    runtime.forget_slot(&spec.run.agent, &spec.slot_dir).await.unwrap();
+    assert!(!spec.slot_dir.exists());
+}

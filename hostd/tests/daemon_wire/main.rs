@@ -1,0 +1,7 @@
+//! hostd and a coordinator that does what a test says, over real connections with real
+//! certificates on loopback.
+
+mod coordinator;
+mod host;
+mod program;
+mod session;
