@@ -1,0 +1,56 @@
+//! The columns of `get hosts`.
+
+use super::{Column, Line, Listed, Tone};
+use crate::{view::Host, when};
+
+impl Listed for Host {
+    const MANY: &'static str = "hosts";
+    const ONE: &'static str = "host";
+    const COLUMNS: &'static [Column<Self>] = &[
+        Column::text("NAME", |h, _| h.name.as_str().into()),
+        Column::text("LAB", |h, _| h.lab.as_str().into()),
+        Column::text("STATE", |h, _| state(h)),
+        Column::text("SINCE", |h, now| when::age(h.since, now).into()),
+        Column::text("AVAILABILITY", |h, _| h.availability.as_str().into()),
+        Column::number("AGENTS", |h, _| h.agents.into()),
+        Column::number("BUSY", |h, _| h.busy.into()),
+        Column::number("CAPACITY", |h, _| Line::or_dash(h.capacity)),
+        Column::text("TROUBLE", |h, _| trouble(h)),
+        Column::wide("VERSION", |h, _| Line::or_dash(h.version.as_deref())),
+        Column::wide("ENGINE", |h, _| Line::or_dash(h.engine.as_deref())),
+        Column::wide("APPLIED", |h, _| Line::or_dash(h.applied)),
+        Column::wide("ORDERED", |h, _| Line::or_dash(h.ordered)),
+        Column::wide("CERTIFICATE", |h, now| {
+            Line::or_dash(h.certificate_expires.map(|t| when::short(t.duration_since(now))))
+        }),
+        Column::wide("LABELS", |h, _| labels(h)),
+    ];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+fn state(host: &Host) -> Line {
+    let tone = match host.state.as_str() {
+        "Ready" => Tone::Good,
+        "Down" => Tone::Bad,
+        "Disconnected" => Tone::Warn,
+        _ => Tone::Dim,
+    };
+    Line(host.state.clone(), tone)
+}
+
+fn trouble(host: &Host) -> Line {
+    let kinds: Vec<&str> = host.conditions.iter().map(|c| c.kind.as_str()).collect();
+    match kinds.as_slice() {
+        [] => Line::or_dash(None::<&str>),
+        kinds => Line(kinds.join(","), Tone::Warn),
+    }
+}
+
+fn labels(host: &Host) -> Line {
+    let pairs: Vec<String> =
+        host.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    Line::or_dash((!pairs.is_empty()).then(|| pairs.join(",")))
+}

@@ -1,0 +1,12 @@
+//! One verb, one file: arguments, help, function.
+
+pub(crate) mod completion;
+pub(crate) mod events;
+pub(crate) mod get;
+pub(crate) mod host;
+pub(crate) mod host_invite;
+pub(crate) mod pool;
+pub(crate) mod pool_create;
+pub(crate) mod scale;
+pub(crate) mod status;
+mod watch;

@@ -1,0 +1,57 @@
+//! One host.
+
+use std::collections::BTreeMap;
+
+use fleet_proto::v1;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Condition, Order, some};
+use crate::{when, words};
+
+/// One host as `get hosts -o json` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) lab: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) state: String,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) availability: String,
+    /// Most agents it takes; null: no limit of its own.
+    pub(crate) capacity: Option<u32>,
+    pub(crate) agents: u32,
+    pub(crate) busy: u32,
+    pub(crate) version: Option<String>,
+    pub(crate) engine: Option<String>,
+    /// Highest order the host has taken.
+    pub(crate) applied: Option<Order>,
+    /// Newest order meant for it.
+    pub(crate) ordered: Option<Order>,
+    pub(crate) certificate_expires: Option<Timestamp>,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+impl From<v1::Host> for Host {
+    fn from(wire: v1::Host) -> Self {
+        let condition = |c| Condition::new(&wire.name, "", c);
+        Self {
+            conditions: wire.conditions.into_iter().map(condition).collect(),
+            name: wire.name,
+            lab: wire.lab,
+            labels: wire.labels,
+            state: words::host_state(wire.state),
+            since: when::at(wire.since.as_ref()),
+            availability: words::availability(wire.availability),
+            capacity: wire.capacity,
+            agents: wire.agents,
+            busy: wire.busy,
+            version: some(wire.version),
+            engine: some(wire.engine),
+            applied: wire.applied.map(Order::from),
+            ordered: wire.ordered.map(Order::from),
+            certificate_expires: when::at(wire.certificate_expires.as_ref()),
+        }
+    }
+}
