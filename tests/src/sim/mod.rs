@@ -1,0 +1,232 @@
+//! A whole fleet in virtual time: the real planners of coordinator and hosts, with engines, agents,
+//! Azure, the network and the calendar played. A seed decides everything; the same seed gives the
+//! same log.
+//!
+//! What goes wrong here: sessions break, messages come late or twice, orders arrive after newer
+//! ones; coordinator and hosts are killed and come back from what they stored; Azure is away,
+//! answers old things, loses answers it acted on; agents are killed, end, hang.
+//!
+//! What must hold is in [`check`]: no job is ended by the fleet, no older order changes anything,
+//! no host has more rows than it was told, and when the trouble ends the counts are right.
+
+mod agents;
+mod azure;
+mod check;
+mod control;
+mod engine;
+mod faults;
+mod host;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
+
+use coordinator_plan::{Fleet, Saved};
+use fleet_model::{AgentName, Assignment, At, HostName, HostReport, Order, PoolName};
+use hostd_plan::{Action, Outcome};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+pub use check::Verdict;
+
+/// A run by agent and attempt.
+type RunKey = (AgentName, u32);
+
+/// Length and roughness of a simulation.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Hosts.
+    pub hosts: usize,
+    /// Virtual time with faults.
+    pub rough_ms: u64,
+    /// Virtual time after the last fault in which the counts must come right. Rows of dead
+    /// sessions and locks of dead workers take Azure up to ten minutes to let go.
+    pub calm_ms: u64,
+    /// Things go wrong.
+    pub faults: bool,
+    /// The guards that a test breaks on purpose: rows hide their request, process lists are
+    /// falsely empty.
+    pub broken_guard: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            hosts: 20,
+            rough_ms: 20 * 60_000,
+            calm_ms: 40 * 60_000,
+            faults: true,
+            broken_guard: false,
+        }
+    }
+}
+
+/// Runs one seed to its end.
+pub fn run(seed: u64, options: Options) -> Verdict {
+    let mut world = World::new(seed, options);
+    world.run();
+    check::verdict(&world)
+}
+
+/// What is due.
+#[derive(Debug, Clone)]
+enum Due {
+    /// A host dials the coordinator.
+    Dial(HostName),
+    /// A message of a session arrives at the coordinator.
+    AtCoordinator(HostName, u64, Up),
+    /// An order arrives at a host.
+    AtHost(HostName, u64, Assignment),
+    /// Both sides notice that a session is broken.
+    Broken(HostName, u64),
+    /// The coordinator looks at its leases.
+    Lease,
+    /// A host's planner asked to be woken.
+    Wake(HostName, u64),
+    /// An action takes effect.
+    Act(HostName, u64, Action),
+    /// An action's outcome comes back to the hostd that started it.
+    Back(HostName, u64, Action, Outcome),
+    /// The next step of an agent's run.
+    Agent(HostName, RunKey, Step),
+    /// Azure gives out jobs.
+    AzureTurn,
+    /// The coordinator's watcher looks at all rows.
+    Watch,
+    /// An operator scales a pool.
+    Scale(PoolName, u32),
+    /// Somebody queues a job.
+    Queue(PoolName),
+    /// Something goes wrong.
+    Fault,
+    /// A killed daemon is back.
+    CoordinatorBack,
+    HostBack(HostName),
+}
+
+/// What a host says.
+#[derive(Debug, Clone)]
+enum Up {
+    Report(Box<HostReport>),
+    Heard(Order),
+}
+
+/// A step of an agent's run.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Register,
+    Registered,
+    Connect,
+    TakeJob(u64),
+    FinishJob,
+    End(i32),
+}
+
+struct World {
+    options: Options,
+    rng: StdRng,
+    now: At,
+    seq: u64,
+    queue: BinaryHeap<Reverse<(At, u64)>>,
+    due: BTreeMap<u64, Due>,
+    azure: azure::Azure,
+    /// What the coordinator stored.
+    saved: Saved,
+    /// None while it is down.
+    fleet: Option<Fleet>,
+    hosts: BTreeMap<HostName, host::SimHost>,
+    log: Vec<String>,
+    violations: Vec<String>,
+    actions: u64,
+    /// From then on nothing goes wrong any more.
+    calm_from: At,
+}
+
+impl World {
+    fn new(seed: u64, options: Options) -> Self {
+        let start = At(1_000_000_000);
+        let mut world = Self {
+            options,
+            rng: StdRng::seed_from_u64(seed),
+            now: start,
+            seq: 0,
+            queue: BinaryHeap::new(),
+            due: BTreeMap::new(),
+            azure: azure::Azure::default(),
+            saved: Saved { order: Order::new(1, 0), ..Saved::default() },
+            fleet: None,
+            hosts: BTreeMap::new(),
+            log: Vec::new(),
+            violations: Vec::new(),
+            actions: 0,
+            calm_from: At(start.0 + options.rough_ms),
+        };
+        world.azure.obeys_busy_delete = seed.is_multiple_of(2);
+        world.found_fleet();
+        world.write_calendar();
+        world
+    }
+
+    fn run(&mut self) {
+        let end = At(self.calm_from.0 + self.options.calm_ms);
+        while let Some(Reverse((at, seq))) = self.queue.pop() {
+            if at > end || self.violations.len() > 5 {
+                break;
+            }
+            self.now = at;
+            if let Some(due) = self.due.remove(&seq) {
+                self.handle(due);
+            }
+        }
+    }
+
+    fn handle(&mut self, due: Due) {
+        match due {
+            Due::Dial(host) => self.dial(&host),
+            Due::AtCoordinator(host, session, up) => self.at_coordinator(&host, session, up),
+            Due::AtHost(host, session, order) => self.at_host(&host, session, order),
+            Due::Broken(host, session) => self.session_broken(&host, session),
+            Due::Lease => self.look_at_leases(),
+            Due::Wake(host, turn) => self.wake(&host, turn),
+            Due::Act(host, life, action) => self.act(&host, life, action),
+            Due::Back(host, life, action, outcome) => self.back(&host, life, action, outcome),
+            Due::Agent(host, run, step) => self.agent_step(&host, run, step),
+            Due::AzureTurn => self.azure_turn(),
+            Due::Watch => self.watch_rows(),
+            Due::Scale(pool, replicas) => self.scale(&pool, replicas),
+            Due::Queue(pool) => {
+                let length = self.rng.random_range(5_000..180_000);
+                self.azure.queue(&pool, length);
+            }
+            Due::Fault => self.fault(),
+            Due::CoordinatorBack => self.coordinator_back(),
+            Due::HostBack(host) => self.host_back(&host),
+        }
+    }
+
+    /// Puts something on the calendar `after_ms` from now.
+    fn after(&mut self, after_ms: u64, due: Due) {
+        self.seq += 1;
+        self.queue.push(Reverse((At(self.now.0 + after_ms), self.seq)));
+        self.due.insert(self.seq, due);
+    }
+
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        self.rng.random_range(low..high)
+    }
+
+    /// True with a chance of `percent`, and never once it is calm.
+    fn unlucky(&mut self, percent: u32) -> bool {
+        let rough = self.options.faults && self.now < self.calm_from;
+        self.rng.random_range(0..100) < percent && rough
+    }
+
+    fn note(&mut self, text: String) {
+        self.log.push(format!("{} {text}", self.now.0));
+    }
+
+    fn violation(&mut self, text: String) {
+        self.note(format!("VIOLATION {text}"));
+        self.violations.push(format!("at {}: {text}", self.now.0));
+    }
+}
