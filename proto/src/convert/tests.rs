@@ -133,7 +133,7 @@ fn each_wrong_field_is_refused_by_its_path() {
     in_template(|t| t.runtime = 0, "runtime: is not specified");
     in_template(|t| t.mode = 77, "mode: 77 is not a value known here");
     in_template(|t| t.mtu = Some(70_000), "mtu: 70000 is too large");
-    in_template(|t| t.image = "a b".into(), "image: \"a b\" is not a image");
+    in_template(|t| t.image = "a b".into(), "image: \"a b\" is not a container image");
 }
 
 #[test]
