@@ -66,16 +66,17 @@ impl Failure {
             "" => format!("the coordinator answered {:?} and no more", status.code()),
             words => words.to_owned(),
         };
-        let failure = Self::new(exit, format!("cannot {what}")).because(cause);
-        match next_step(status.code()) {
-            Some(step) => failure.next(step),
-            None => failure,
+        let failure = Self::new(exit, format!("cannot {what}"));
+        match (next_step(status.code()), cause.split_once("; ")) {
+            (Some(step), _) => failure.because(cause).next(step),
+            (None, Some((cause, advice))) => failure.because(cause).next(advice),
+            (None, None) => failure.because(cause),
         }
     }
 }
 
-/// What usually helps. Answers that carry their own advice (a bad argument, a read-only
-/// coordinator) get none from here: two pieces of advice are one too many.
+/// What usually helps. Answers that carry their own advice, after a semicolon (a bad argument, a
+/// read-only coordinator), get none from here: two pieces of advice are one too many.
 fn next_step(code: Code) -> Option<&'static str> {
     match code {
         Code::Unauthenticated | Code::PermissionDenied => {
@@ -155,6 +156,14 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..2], ["error: cannot scale x", "  cause: pool x is there"]);
         assert!(lines[2].starts_with("  next: choose another name"), "{text}");
+    }
+
+    #[test]
+    fn advice_that_comes_with_the_answer_is_the_next_step() {
+        let status = Status::failed_precondition("the store is old; run `coordinator recover`");
+        let text = Failure::answered("scale x", &status).to_string();
+        let said = ["error: cannot scale x", "  cause: the store is old"];
+        assert_eq!(text, format!("{}\n  next: run `coordinator recover`", said.join("\n")));
     }
 
     #[test]
