@@ -125,6 +125,7 @@ async fn start(runtime: Arc<DockerRuntime>, spec: RunSpec) -> Result<()> {
 }
 
 async fn end(runtime: Arc<DockerRuntime>, run: RunId) -> Result<()> {
+    runtime.ensure_ended(&run).await?;
     Ok(runtime.ensure_removed(&run).await?)
 }
 

@@ -216,7 +216,7 @@ mod tests {
         let raw = fs::read(secrets.path(&pat.name)).expect("stored");
         assert!(!raw.windows(5).any(|part| part == b"token"));
         let again = Secrets::load(dir.path(), key(dir.path()));
-        assert_eq!(again.refs(), [pat.clone()]);
+        assert_eq!(again.refs(), std::slice::from_ref(&pat));
         let (secret, print) = again.get(&pat.name).expect("held");
         assert_eq!((secret.expose_secret(), print), ("token-1", pat.fingerprint));
     }

@@ -45,8 +45,15 @@ pub enum Action {
         /// Use the registration that hostd holds.
         registered: bool,
     },
-    /// Remove the remains of a run that ended.
+    /// Remove the remains of a run that ended or never began. One that runs is left alone.
     RemoveRun {
+        /// The agent.
+        agent: AgentName,
+        /// Which run.
+        attempt: u32,
+    },
+    /// End a drained run whose listener does not end when asked.
+    EndRun {
         /// The agent.
         agent: AgentName,
         /// Which run.
@@ -117,6 +124,7 @@ impl Action {
             Self::EnsureImage { kind, image } => Subject::Image(*kind, image.clone()),
             Self::Start { agent, .. }
             | Self::RemoveRun { agent, .. }
+            | Self::EndRun { agent, .. }
             | Self::Disable { agent, .. }
             | Self::Enable { agent, .. }
             | Self::ReadRow { agent, .. }
@@ -148,6 +156,7 @@ impl fmt::Display for Action {
                 write!(f, "start {agent}, run {attempt}, {how}")
             }
             Self::RemoveRun { agent, attempt } => write!(f, "remove run {attempt} of {agent}"),
+            Self::EndRun { agent, attempt } => write!(f, "end run {attempt} of {agent}"),
             Self::Disable { agent, .. } => write!(f, "disable {agent} at Azure"),
             Self::Enable { agent, .. } => write!(f, "enable {agent} at Azure"),
             Self::ReadRow { agent, .. } => write!(f, "read the row of {agent}"),

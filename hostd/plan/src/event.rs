@@ -127,6 +127,8 @@ pub enum Outcome {
         /// The engine's words.
         why: String,
     },
+    /// The run to be removed runs: it was left alone.
+    StillRuns,
     /// The engine does not answer.
     EngineDown(String),
     /// It failed otherwise.

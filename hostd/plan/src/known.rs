@@ -24,10 +24,14 @@ pub struct Known {
     pub(crate) served: BTreeSet<RuntimeKind>,
     /// What is remembered across restarts.
     pub ledger: Ledger,
-    /// The newest run of each agent.
+    /// Each agent's run: the newest that runs, else the newest.
     pub(crate) runs: BTreeMap<AgentName, Run>,
-    /// Runs that ended and whose remains are still there.
-    pub(crate) remains: BTreeSet<(AgentName, u32)>,
+    /// Runs that ended, or never began, and are still there.
+    pub(crate) remains: BTreeMap<(AgentName, u32), RunState>,
+    /// Runs that run although the agent has a newer one, because an engine did late what it was
+    /// asked for. One of the two gets no session at Azure and ends by itself; the other is then the
+    /// agent's run. There is one only while the agent's own run runs.
+    pub(crate) strays: BTreeSet<(AgentName, u32)>,
     pub(crate) engines: BTreeMap<RuntimeKind, EngineState>,
     pub(crate) images: BTreeMap<(RuntimeKind, ImageRef), ImageState>,
     pub(crate) caps: BTreeMap<PoolName, StartCap>,
@@ -151,7 +155,8 @@ impl Known {
             served,
             ledger,
             runs: BTreeMap::new(),
-            remains: BTreeSet::new(),
+            remains: BTreeMap::new(),
+            strays: BTreeSet::new(),
             engines: BTreeMap::new(),
             images: BTreeMap::new(),
             caps: BTreeMap::new(),
@@ -295,10 +300,11 @@ impl Known {
             self.run_ended(&agent, attempt, None, now);
         }
         let slots = &self.ledger.slots;
-        self.remains.retain(|(agent, attempt)| {
-            let other = slots.get(agent).is_some_and(|slot| slot.runtime != kind);
-            other || listed.contains(&(agent.clone(), *attempt))
-        });
+        let still_there = |key: &(AgentName, u32)| {
+            listed.contains(key) || slots.get(&key.0).is_some_and(|slot| slot.runtime != kind)
+        };
+        self.remains.retain(|key, _| still_there(key));
+        self.strays.retain(still_there);
     }
 
     fn listed_run(&mut self, kind: RuntimeKind, run: RunListed, now: At) {
@@ -307,48 +313,96 @@ impl Known {
             Slot::new(run.pool.clone(), run.group.clone(), run.number, kind)
         });
         slot.attempt = slot.attempt.max(run.attempt);
-        let known = self.runs.get(&run.agent).map(|r| r.attempt);
-        if known.is_none_or(|attempt| attempt < run.attempt) {
-            if let Some(older) = known {
-                self.remains.insert((run.agent.clone(), older));
-            }
+        let runs = run.state == RunState::Running;
+        let own = self.runs.get(&run.agent);
+        if own.is_none_or(|own| own.attempt < run.attempt && (runs || !own.runs())) {
             let state = match run.state {
                 // Its end is taken in below, with everything that follows from it.
                 RunState::Ended(_) => RunState::Running,
                 other => other,
             };
-            self.runs
-                .insert(run.agent.clone(), Run::new(run.attempt, state, Listener::Unknown, now));
             begin_again(slot, run.state);
+            self.replace(&run.agent, Run::new(run.attempt, state, Listener::Unknown, now));
         }
+        let key = (run.agent.clone(), run.attempt);
         match run.state {
             RunState::Ended(code) => {
-                self.run_ended(&run.agent, run.attempt, code, now);
-                self.remains.insert((run.agent, run.attempt));
+                let own = self.runs.get(&run.agent).is_some_and(|own| own.attempt == run.attempt);
+                if own || self.strays.contains(&key) {
+                    self.run_ended(&run.agent, run.attempt, code, now);
+                }
+                self.remains.insert(key, run.state);
             }
-            RunState::Running => self.run_started(&run.agent, run.attempt, now),
+            RunState::Running => self.run_evidently(&run.agent, run.attempt, now),
             // Made but never started: it is started or removed like one that ended.
             RunState::Created => {
-                self.remains.insert((run.agent, run.attempt));
+                self.remains.insert(key, run.state);
             }
         }
     }
 
+    /// Another run is the agent's run: the one before stays known as what it is.
+    fn replace(&mut self, agent: &AgentName, run: Run) {
+        let attempt = run.attempt;
+        let before = self.runs.insert(agent.clone(), run);
+        let Some(before) = before.filter(|before| before.attempt != attempt) else { return };
+        let key = (agent.clone(), before.attempt);
+        match before.runs() {
+            true => drop(self.strays.insert(key)),
+            false => drop(self.remains.insert(key, before.state)),
+        }
+    }
+
+    /// The engine says beyond doubt that this run runs, whatever was thought of it.
+    pub(crate) fn run_evidently(&mut self, agent: &AgentName, attempt: u32, now: At) {
+        self.remains.remove(&(agent.clone(), attempt));
+        match self.runs.get_mut(agent) {
+            Some(own) if own.attempt == attempt && own.runs() => {}
+            Some(own) if own.attempt > attempt => {
+                self.strays.insert((agent.clone(), attempt));
+                self.promote_stray(agent, now);
+            }
+            _ => self.new_run(agent, attempt, Listener::Unknown, now),
+        }
+    }
+
+    /// An agent whose own run does not run has no stray: that one is its run.
+    pub(crate) fn promote_stray(&mut self, agent: &AgentName, now: At) {
+        if self.live(agent).is_some() {
+            return;
+        }
+        let of_agent = (agent.clone(), 0)..=(agent.clone(), u32::MAX);
+        if let Some(key) = self.strays.range(of_agent).next_back().cloned() {
+            self.strays.remove(&key);
+            self.new_run(agent, key.1, Listener::Unknown, now);
+        }
+    }
+
+    fn new_run(&mut self, agent: &AgentName, attempt: u32, listener: Listener, now: At) {
+        self.replace(agent, Run::new(attempt, RunState::Running, listener, now));
+        if let Some(slot) = self.ledger.slots.get_mut(agent) {
+            begin_again(slot, RunState::Running);
+        }
+    }
+
     fn run_started(&mut self, agent: &AgentName, attempt: u32, now: At) {
+        let key = (agent.clone(), attempt);
         match self.runs.get_mut(agent) {
             Some(run) if run.attempt == attempt => {
                 if run.state == RunState::Created {
                     run.state = RunState::Running;
+                    self.remains.remove(&key);
                 }
             }
-            Some(run) if run.attempt > attempt => {}
-            _ => {
-                let run = Run::new(attempt, RunState::Running, Listener::Starting, now);
-                self.runs.insert(agent.clone(), run);
-                if let Some(slot) = self.ledger.slots.get_mut(agent) {
-                    begin_again(slot, RunState::Running);
+            // No slot of ours, no run of ours; if it is one all the same, a list says whose.
+            None if !self.ledger.slots.contains_key(agent) => {}
+            // Of an older one only what never began can begin; all else is old news.
+            Some(run) if run.attempt > attempt => {
+                if self.remains.get(&key) == Some(&RunState::Created) {
+                    self.run_evidently(agent, attempt, now);
                 }
             }
+            _ => self.new_run(agent, attempt, Listener::Starting, now),
         }
     }
 
@@ -439,10 +493,10 @@ impl Known {
 
     /// The agent's run, unless it ended.
     pub(crate) fn live(&self, agent: &AgentName) -> Option<&Run> {
-        self.runs.get(agent).filter(|run| run.state == RunState::Running)
+        self.runs.get(agent).filter(|run| run.runs())
     }
 
-    /// The newest run of an agent.
+    /// An agent's run, also one that ended.
     pub fn run(&self, agent: &AgentName) -> Option<&Run> {
         self.runs.get(agent)
     }
@@ -474,6 +528,10 @@ fn begin_again(slot: &mut Slot, state: RunState) {
 }
 
 impl Run {
+    fn runs(&self) -> bool {
+        self.state == RunState::Running
+    }
+
     pub(crate) fn new(attempt: u32, state: RunState, listener: Listener, now: At) -> Self {
         Self {
             attempt,

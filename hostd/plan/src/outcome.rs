@@ -49,6 +49,11 @@ impl Known {
         now: At,
     ) {
         self.run_evident(agent, attempt, now);
+        let key = (agent.clone(), attempt);
+        if self.strays.remove(&key) {
+            self.remains.insert(key, RunState::Ended(code));
+            return;
+        }
         let Some(run) = self.runs.get_mut(agent).filter(|run| run.attempt == attempt) else {
             return;
         };
@@ -58,7 +63,13 @@ impl Known {
         run.state = RunState::Ended(code);
         run.job = None;
         let run = run.clone();
-        self.remains.insert((agent.clone(), attempt));
+        self.remains.insert(key, run.state);
+        self.follow_from(agent, &run, code, now);
+        self.promote_stray(agent, now);
+    }
+
+    /// What follows for the slot from the end of its run.
+    fn follow_from(&mut self, agent: &AgentName, run: &Run, code: Option<i32>, now: At) {
         if let Some(look) = self.looks.get_mut(agent) {
             look.next = now;
         }
@@ -66,7 +77,7 @@ impl Known {
         if matches!(slot.removal, Some(Removal::Stopping { .. })) {
             slot.removal = Some(Removal::Releasing);
         }
-        match judge(&run, code, slot) {
+        match judge(run, code, slot) {
             End::Clean => {
                 slot.failures = 0;
                 slot.retry_at = None;
@@ -144,10 +155,12 @@ impl Known {
             }
             Action::Start { agent, attempt, .. } => self.start_done(&agent, attempt, outcome, now),
             Action::RemoveRun { agent, attempt } => match outcome {
-                Outcome::Done => {
-                    self.run_ended(&agent, attempt, None, now);
-                    self.remains.remove(&(agent, attempt));
-                }
+                Outcome::Done => self.removed(&agent, attempt, now),
+                Outcome::StillRuns => self.run_evidently(&agent, attempt, now),
+                other => self.engine_failed(&agent, other, now),
+            },
+            Action::EndRun { agent, attempt } => match outcome {
+                Outcome::Done => self.run_ended(&agent, attempt, None, now),
                 other => self.engine_failed(&agent, other, now),
             },
             Action::Disable { agent, .. } => {
@@ -199,11 +212,30 @@ impl Known {
         }
     }
 
+    fn removed(&mut self, agent: &AgentName, attempt: u32, now: At) {
+        match self.runs.get_mut(agent).filter(|run| run.attempt == attempt) {
+            // It never began: nothing to learn from its end.
+            Some(run) if run.state == RunState::Created => run.state = RunState::Ended(None),
+            Some(_) => self.run_ended(agent, attempt, None, now),
+            None => {}
+        }
+        self.remains.remove(&(agent.clone(), attempt));
+    }
+
     fn start_done(&mut self, agent: &AgentName, attempt: u32, outcome: Outcome, now: At) {
         let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
+        // No answer, or a bad one: it may have been made all the same, and may yet begin. It counts
+        // as there until the engine says that it is not.
+        let unseen = self.runs.get(agent).is_none_or(|run| run.attempt < attempt);
+        if unseen && matches!(outcome, Outcome::EngineDown(_) | Outcome::Failed(_)) {
+            self.remains.insert((agent.clone(), attempt), RunState::Created);
+        }
         match outcome {
             Outcome::Done => {
-                let again = self.runs.get(agent).is_none_or(|run| run.attempt < attempt);
+                let again = self.runs.get(agent).is_none_or(|run| {
+                    run.attempt < attempt
+                        || (run.attempt == attempt && run.state == RunState::Created)
+                });
                 // A run restarted for an update is the same run, running again.
                 let updated = self.runs.get(agent).is_some_and(|r| {
                     r.attempt == attempt && matches!(r.state, RunState::Ended(Some(3 | 4)))

@@ -154,12 +154,14 @@ fn start(known: &Known, agent: &AgentName, slot: &Slot, group: &GroupAssignment,
     let updated =
         matches!(known.run(agent).map(|run| run.state), Some(RunState::Ended(Some(3 | 4))))
             && slot.updates == 1;
-    // Written down, perhaps made, and never heard of: by a hostd that did not live to hear, or an
+    // Written down, perhaps made, and never seen to run: by a hostd that did not live to hear, or an
     // engine that answered too late. Under the same name it is found; under a new one it would be
     // a second run of the same agent.
     let unheard = slot.attempt > 0
         && slot.failures == 0
-        && known.run(agent).is_none_or(|run| run.attempt < slot.attempt);
+        && known
+            .run(agent)
+            .is_none_or(|run| run.attempt < slot.attempt || run.state == RunState::Created);
     let attempt = if updated || unheard { slot.attempt } else { slot.attempt + 1 };
     Next::Do(Action::Start { agent: agent.clone(), attempt, registered })
 }

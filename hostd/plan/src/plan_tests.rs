@@ -426,3 +426,55 @@ fn a_registration_that_finds_the_name_taken_looks_for_its_own_row() {
     story.wait(std::time::Duration::from_secs(2));
     assert_eq!(story.act(), [Action::ReadRow { agent: agent(1), row: None }]);
 }
+
+fn listed(attempt: u32, state: RunState) -> RunListed {
+    let group = "default".parse().expect("group");
+    RunListed { agent: agent(1), attempt, pool: pool(), group, number: 1, state }
+}
+
+#[test]
+fn a_run_that_begins_late_is_left_alone_and_becomes_the_agents_run() {
+    let mut story = Story::idle(1);
+    story.end(1, 0);
+    story.wait(std::time::Duration::from_secs(60));
+    story.answer(&row_of(false, None));
+    let late = story.answer(&Outcome::Failed("no answer in time".into()));
+    assert!(matches!(late[..], [Action::Start { attempt: 2, .. }]), "{late:?}");
+    story.wait(std::time::Duration::from_secs(60));
+    let next = story.answer(&Outcome::Done);
+    assert!(matches!(next[..], [Action::Start { attempt: 3, .. }]), "{next:?}");
+    story.answer(&Outcome::Done);
+    // The second, given up, runs after all: it is asked to go, not ended, and the engine refuses.
+    assert_eq!(story.act(), [Action::RemoveRun { agent: agent(1), attempt: 2 }]);
+    let action = Action::RemoveRun { agent: agent(1), attempt: 2 };
+    story.tell(Event::Done { action, outcome: Outcome::StillRuns });
+    assert_eq!(story.act(), [], "it may have the agent's session, and a job");
+    story.end(1, 1);
+    assert_eq!(story.act(), [], "no third run while one lives");
+    assert_eq!(story.known.run(&agent(1)).map(|run| run.attempt), Some(2));
+    story.assign(0, false);
+    assert!(matches!(story.act()[..], [Action::Disable { .. }]), "it is drained like any other");
+}
+
+#[test]
+fn an_older_run_that_lives_is_adopted_before_a_newer_one_that_ended() {
+    let mut story = Story::new();
+    story.assign(1, false);
+    let ended = listed(5, RunState::Ended(Some(1)));
+    let runs = vec![ended, listed(4, RunState::Running), listed(6, RunState::Created)];
+    story.tell(Event::Listed { kind: RuntimeKind::Docker, runs });
+    assert_eq!(story.known.live(&agent(1)).map(|run| run.attempt), Some(4));
+    assert_eq!(story.act(), []);
+}
+
+#[test]
+fn what_was_asked_for_in_vain_is_removed_before_its_slot_is_forgotten() {
+    let mut story = Story::new();
+    story.assign(1, false);
+    story.answer(&Outcome::Done);
+    story.answer(&Outcome::Failed("no answer in time".into()));
+    story.assign(0, false);
+    let removed = story.answer(&Outcome::Done);
+    assert_eq!(removed, [Action::RemoveRun { agent: agent(1), attempt: 1 }]);
+    assert_eq!(story.act(), [Action::Forget { agent: agent(1) }]);
+}

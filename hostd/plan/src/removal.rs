@@ -78,7 +78,7 @@ fn stubborn(agent: &AgentName, attempt: u32, asked: At, no_worker_at: Option<At>
     }
     let agent = agent.clone();
     if no_worker_at.is_some_and(|at| at >= due) {
-        Next::Do(Action::RemoveRun { agent, attempt })
+        Next::Do(Action::EndRun { agent, attempt })
     } else {
         Next::Do(Action::CheckWorker { agent, attempt })
     }
@@ -109,10 +109,10 @@ pub(crate) fn sweep_older(known: &Known, agent: &AgentName) -> Option<Next> {
     )
 }
 
-/// Removes one ended run's remains, the oldest first.
+/// Removes one run's remains, the oldest first.
 pub(crate) fn sweep(known: &Known, agent: &AgentName) -> Option<Next> {
     let of_agent = (agent.clone(), 0)..=(agent.clone(), u32::MAX);
-    let (_, attempt) = known.remains.range(of_agent).next()?;
+    let ((_, attempt), _) = known.remains.range(of_agent).next()?;
     Some(Next::Do(Action::RemoveRun { agent: agent.clone(), attempt: *attempt }))
 }
 

@@ -118,6 +118,7 @@ impl Executor {
             Action::RemoveRun { agent, attempt } => {
                 self.remove_run(task, agent, *attempt).await.into()
             }
+            Action::EndRun { agent, attempt } => self.end_run(task, agent, *attempt).await.into(),
             Action::CheckWorker { agent, attempt } => {
                 self.check_worker(task, agent, *attempt).await.into()
             }
@@ -157,6 +158,7 @@ fn outcome(done: Result<(), RuntimeError>) -> Outcome {
         Ok(()) => Outcome::Done,
         Err(RuntimeError::ImageMissing { image, why }) => Outcome::ImageMissing { image, why },
         Err(RuntimeError::EngineDown { why, .. }) => Outcome::EngineDown(why),
+        Err(RuntimeError::StillRuns(_)) => Outcome::StillRuns,
         Err(other) => Outcome::Failed(Report(&other).to_string()),
     }
 }

@@ -87,6 +87,15 @@ impl Executor {
         }
     }
 
+    pub(super) async fn end_run(&self, task: &Task, agent: &AgentName, attempt: u32) -> Outcome {
+        match self.runtime_of(task) {
+            Ok((runtime, _)) => {
+                outcome(runtime.ensure_ended(&RunId { agent: agent.clone(), attempt }).await)
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
     pub(super) async fn interrupt(&self, task: &Task, agent: &AgentName, attempt: u32) -> Outcome {
         match self.runtime_of(task) {
             Ok((runtime, _)) => {

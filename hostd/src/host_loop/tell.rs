@@ -17,7 +17,7 @@ impl HostLoop {
         let mut conditions = self.parts.known.conditions(now);
         conditions.extend(self.standing.iter().cloned());
         conditions.extend(self.unstored.as_ref().map(|(why, _)| Condition {
-            kind: ConditionKind::Unsupported,
+            kind: ConditionKind::LedgerTrouble,
             pool: None,
             message: format!(
                 "nothing is started or removed, because the ledger cannot be stored: {why}"

@@ -57,6 +57,8 @@ pub struct Calls {
     pub starts: u64,
     /// Interrupts.
     pub interrupts: u64,
+    /// Ends by force.
+    pub kills: u64,
     /// Removals.
     pub removes: u64,
     /// Lists.
@@ -331,12 +333,16 @@ impl Runtime for FakeRuntime {
         Ok(())
     }
 
+    async fn ensure_ended(&self, run: &RunId) -> Result<(), RuntimeError> {
+        self.check_engine(|calls| calls.kills += 1)?;
+        self.exit(run, 137);
+        Ok(())
+    }
+
     async fn ensure_removed(&self, run: &RunId) -> Result<(), RuntimeError> {
         self.check_engine(|calls| calls.removes += 1)?;
-        let was_running =
-            self.state().runs.get(run).is_some_and(|it| it.state == RunState::Running);
-        if was_running {
-            self.exit(run, 137);
+        if self.state().runs.get(run).is_some_and(|it| it.state == RunState::Running) {
+            return Err(RuntimeError::StillRuns(run.clone()));
         }
         self.vanish(run);
         Ok(())

@@ -8,6 +8,7 @@
 //!   ensure_started ──► Started ──► Sign(Registered) ─► Sign(Listening) ─► Sign(JobStarted) ─► …
 //!                                                            │
 //!   interrupt (SIGINT to the listener) ──────────────────────┴──► Ended{exit_code}
+//!   ensure_ended (SIGKILL) ───────────────────────────────────────┘
 //!   ensure_removed ──► Gone
 //! ```
 
@@ -210,6 +211,9 @@ pub enum RuntimeError {
         /// The cause.
         why: String,
     },
+    /// The run to be removed runs: nothing was done to it.
+    #[error("{0} still runs: it is not removed")]
+    StillRuns(RunId),
     /// The engine answered with a refusal.
     #[error("{doing}: {why}")]
     Refused {
@@ -252,7 +256,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// stopped. Ended already is done already.
     async fn interrupt(&self, run: &RunId) -> Result<(), RuntimeError>;
 
-    /// Ends what is left of the run, and removes its remains (not the slot's directory).
+    /// SIGKILL to all of the run: only ever called for one that may be stopped. Ended already is done
+    /// already.
+    async fn ensure_ended(&self, run: &RunId) -> Result<(), RuntimeError>;
+
+    /// Removes the remains of a run that ended or never began (not the slot's directory). One that
+    /// runs is refused ([`RuntimeError::StillRuns`]), however it came to run.
     async fn ensure_removed(&self, run: &RunId) -> Result<(), RuntimeError>;
 
     /// Removes what belongs to the slot: caches, root, directory.

@@ -265,6 +265,7 @@ async fn a_name_that_is_taken_is_said_with_its_own_code() {
     let mut watching = Watching::begin(bench.runtime()).await;
     bench.runtime.ensure_started(&spec).await.unwrap();
     watching.listening(&spec.run).await;
+    bench.runtime.ensure_ended(&spec.run).await.unwrap();
     bench.runtime.ensure_removed(&spec.run).await.unwrap();
     let again = bench::next(&spec, spec.start.clone());
     bench.runtime.ensure_started(&again).await.unwrap();
@@ -341,6 +342,7 @@ async fn a_users_image_gets_what_is_handed_over_and_nobody_else_does() {
         .into_iter()
         .any(|event| matches!(event, RuntimeEvent::Sign(_, Sign::Registered(_))));
     assert!(registered);
+    bench.runtime.ensure_ended(&spec.run).await.unwrap();
     bench.runtime.ensure_removed(&spec.run).await.unwrap();
     docker(&["rmi", &tag]);
 }

@@ -35,7 +35,8 @@ macro_rules! conformance {
             a_job_shows_as_a_worker
             an_interrupted_idle_listener_ends_with_zero_and_is_offline
             removed_twice_is_gone
-            a_running_run_is_removed_whole
+            only_what_ended_is_removed
+            a_running_run_is_ended_whole
             an_update_goes_on_in_the_same_place
             an_ended_run_is_not_started_again
             a_second_watch_hears_what_runs_do_now
@@ -227,8 +228,10 @@ pub(crate) async fn removed_twice_is_gone(bench: &dyn Bench) {
     let spec = bench.spec(1, Mode::Once);
     runtime.ensure_started(&spec).await.unwrap();
     watching.listening(&spec.run).await;
+    runtime.ensure_ended(&spec.run).await.unwrap();
     runtime.ensure_removed(&spec.run).await.unwrap();
     runtime.ensure_removed(&spec.run).await.unwrap();
+    runtime.ensure_ended(&spec.run).await.expect("gone is ended");
     watching.gone(&spec.run).await;
     let never_made = next(&spec, spec.start.clone());
     runtime.ensure_removed(&never_made.run).await.unwrap();
@@ -236,7 +239,24 @@ pub(crate) async fn removed_twice_is_gone(bench: &dyn Bench) {
     assert_eq!(runtime.worker(&spec.run).await, WorkerCheck::None);
 }
 
-pub(crate) async fn a_running_run_is_removed_whole(bench: &dyn Bench) {
+pub(crate) async fn only_what_ended_is_removed(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::Once);
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    bench.give_job(&spec.run, SHORT).await;
+    let refused = runtime.ensure_removed(&spec.run).await;
+    assert!(
+        matches!(&refused, Err(RuntimeError::StillRuns(run)) if *run == spec.run),
+        "{refused:?}"
+    );
+    assert_eq!(watching.ended(&spec.run).await, Some(0), "its job went on");
+    runtime.ensure_removed(&spec.run).await.unwrap();
+    watching.gone(&spec.run).await;
+}
+
+pub(crate) async fn a_running_run_is_ended_whole(bench: &dyn Bench) {
     let runtime = bench.runtime();
     let mut watching = Watching::begin(runtime.clone()).await;
     let spec = bench.spec(1, Mode::Once);
@@ -244,6 +264,7 @@ pub(crate) async fn a_running_run_is_removed_whole(bench: &dyn Bench) {
     watching.listening(&spec.run).await;
     bench.give_job(&spec.run, LONG).await;
     watching.busy(&spec.run).await;
+    runtime.ensure_ended(&spec.run).await.unwrap();
     runtime.ensure_removed(&spec.run).await.unwrap();
     watching.gone(&spec.run).await;
     let words: Vec<&str> = watching.seen(&spec.run).into_iter().map(word).collect();
@@ -342,6 +363,7 @@ pub(crate) async fn without_engine_it_says_so_in_time(bench: &dyn EngineBench) {
         is_down(error(runtime.list().await));
         is_down(error(runtime.ensure_started(&spec).await));
         is_down(error(runtime.interrupt(&spec.run).await));
+        is_down(error(runtime.ensure_ended(&spec.run).await));
         is_down(error(runtime.ensure_removed(&spec.run).await));
         // Nothing is known, so there may be a worker.
         assert!(matches!(runtime.worker(&spec.run).await, WorkerCheck::Unknown(_)));
@@ -356,6 +378,7 @@ pub(crate) async fn a_forgotten_slot_leaves_nothing(bench: &dyn Bench) {
     let runtime = bench.runtime();
     let spec = bench.spec(1, Mode::Once);
     runtime.ensure_started(&spec).await.unwrap();
+    runtime.ensure_ended(&spec.run).await.unwrap();
     runtime.ensure_removed(&spec.run).await.unwrap();
     runtime.forget_slot(&spec.run.agent, &spec.slot_dir).await.unwrap();
     runtime.forget_slot(&spec.run.agent, &spec.slot_dir).await.unwrap();

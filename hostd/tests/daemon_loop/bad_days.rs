@@ -144,7 +144,8 @@ async fn nothing_is_done_that_is_not_stored_first() {
     // As a full disk: nothing can be written any more.
     std::fs::write(world.data().join("ledger"), "in the way").expect("written");
     host.want(1, 2).await;
-    host.until(MINUTE, "told", |view| condition(view, ConditionKind::Unsupported).is_some()).await;
+    host.until(MINUTE, "told", |view| condition(view, ConditionKind::LedgerTrouble).is_some())
+        .await;
     tokio::time::sleep(10 * MINUTE).await;
     assert_eq!(world.fake.calls().creates + world.fake.calls().looks, 0);
     assert_eq!(host.view.borrow().applied, Order::default(), "not taken before it is stored");

@@ -63,6 +63,11 @@ impl Runtime for Noted {
         self.fake.interrupt(run).await
     }
 
+    async fn ensure_ended(&self, run: &RunId) -> Result<(), RuntimeError> {
+        self.journal.note(format!("end {run}"));
+        self.fake.ensure_ended(run).await
+    }
+
     async fn ensure_removed(&self, run: &RunId) -> Result<(), RuntimeError> {
         self.journal.note(format!("remove {run}"));
         self.fake.ensure_removed(run).await

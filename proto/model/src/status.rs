@@ -202,6 +202,8 @@ pub enum ConditionKind {
     NoLiveRestore,
     /// The host lacks what the template asks for.
     Unsupported,
+    /// The host cannot store its ledger: nothing is started or removed until it can.
+    LedgerTrouble,
 }
 
 impl fmt::Display for ConditionKind {
@@ -215,6 +217,7 @@ impl fmt::Display for ConditionKind {
             Self::PoolUnknown => "PoolUnknown",
             Self::NoLiveRestore => "NoLiveRestore",
             Self::Unsupported => "Unsupported",
+            Self::LedgerTrouble => "LedgerTrouble",
         })
     }
 }

@@ -194,6 +194,7 @@ pub(super) fn condition() -> impl Strategy<Value = Condition> {
         PoolUnknown,
         NoLiveRestore,
         Unsupported,
+        LedgerTrouble,
     ];
     (prop::sample::select(kinds), option::of(pool_name()), "\\PC{0,20}")
         .prop_map(|(kind, pool, message)| Condition { kind, pool, message })

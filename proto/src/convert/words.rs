@@ -38,7 +38,7 @@ words!(Intent: Keep Drain Remove);
 words!(HostState: Invited Ready Disconnected Down);
 words!(Availability: Active Paused Draining);
 words!(ConditionKind: EngineDown ImageMissing AzureTrouble NoCredential StartsCapped PoolUnknown
-    NoLiveRestore Unsupported);
+    NoLiveRestore Unsupported LedgerTrouble);
 
 impl From<Order> for v1::Order {
     fn from(order: Order) -> Self {

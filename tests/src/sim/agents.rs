@@ -6,7 +6,25 @@ use hostd_plan::{Event, Heard, RowId, RunState};
 use super::{Due, RunKey, Step, World, azure::Registered};
 
 impl World {
+    /// What was made begins, unless it began before or is gone.
+    pub(super) fn begin_run(&mut self, host: &HostName, key: RunKey) -> bool {
+        let made = self.hosts.get_mut(host).and_then(|host| host.engine.runs.get_mut(&key));
+        let Some(run) = made.filter(|run| run.state == RunState::Created) else { return false };
+        run.state = RunState::Running;
+        let first = if run.registered { Step::Connect } else { Step::Register };
+        let wait = self.between(200, 1_500);
+        self.after(wait, Due::Agent(host.clone(), key, first));
+        true
+    }
+
     pub(super) fn agent_step(&mut self, host: &HostName, key: RunKey, step: Step) {
+        if let Step::Begin = step {
+            let (agent, attempt) = key.clone();
+            if self.begin_run(host, key) {
+                self.tell(host, Event::RunStarted { agent, attempt });
+            }
+            return;
+        }
         let Some(run) = self.hosts.get_mut(host).and_then(|host| host.engine.live(&key)) else {
             return;
         };
@@ -25,6 +43,7 @@ impl World {
                 let wait = self.between(100, 1_000);
                 self.after(wait, Due::Agent(host.clone(), key, Step::Connect));
             }
+            Step::Begin => {}
             Step::Connect => self.connect(host, key),
             Step::TakeJob(job) => self.take_job(host, key, job),
             Step::FinishJob => self.finish_job(host, key),

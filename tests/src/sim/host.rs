@@ -217,10 +217,15 @@ impl World {
             }
             Action::RemoveRun { agent, attempt } => {
                 let key = (agent.clone(), *attempt);
-                self.end_by_fleet(name, &key, "removed");
-                if let Some(host) = self.hosts.get_mut(name) {
-                    host.engine.runs.remove(&key);
+                let Some(host) = self.hosts.get_mut(name) else { return Outcome::Done };
+                if host.engine.live(&key).is_some() {
+                    return Outcome::StillRuns;
                 }
+                host.engine.runs.remove(&key);
+                Outcome::Done
+            }
+            Action::EndRun { agent, attempt } => {
+                self.end_by_fleet(name, &(agent.clone(), *attempt), "ended");
                 Outcome::Done
             }
             Action::CheckWorker { agent, attempt } => {
@@ -252,9 +257,16 @@ impl World {
         if self.unlucky(3) {
             return Outcome::Failed("the engine refused".into());
         }
+        let late = self.unlucky(4);
         let Some(host) = self.hosts.get_mut(name) else { return Outcome::Done };
-        if host.engine.live(&key).is_some() {
-            return Outcome::Done;
+        match host.engine.runs.get(&key).map(|run| run.state) {
+            None => {}
+            Some(RunState::Running) => return Outcome::Done,
+            Some(RunState::Created) => {
+                self.begin_run(name, key);
+                return Outcome::Done;
+            }
+            Some(RunState::Ended(_)) => return Outcome::Failed("it has ended already".into()),
         }
         let Some(slot) = host.disk.slots.get(&key.0) else {
             return Outcome::Failed("a run was started before its slot was stored".into());
@@ -264,8 +276,9 @@ impl World {
             pool: slot.pool.clone(),
             group: slot.group.clone(),
             number: slot.number,
-            state: RunState::Running,
+            state: RunState::Created,
             row,
+            registered,
             files_ready: false,
             listening: false,
             job: None,
@@ -273,9 +286,15 @@ impl World {
             stubborn: false,
         };
         host.engine.runs.insert(key.clone(), run);
-        let first = if registered { Step::Connect } else { Step::Register };
-        let wait = self.between(200, 1_500);
-        self.after(wait, Due::Agent(name.clone(), key, first));
+        if late {
+            // Made, and perhaps started when nobody waits for it any more.
+            if self.between(0, 3) > 0 {
+                let wait = self.between(200, 40_000);
+                self.after(wait, Due::Agent(name.clone(), key, Step::Begin));
+            }
+            return Outcome::Failed("the engine did not answer in time".into());
+        }
+        self.begin_run(name, key);
         Outcome::Done
     }
 

@@ -114,6 +114,7 @@ enum Up {
 /// A step of an agent's run.
 #[derive(Debug, Clone, Copy)]
 enum Step {
+    Begin,
     Register,
     Registered,
     Connect,

@@ -162,7 +162,7 @@ impl Runtime for DockerRuntime {
         let signalled = if self.memory.has_own_script(run) {
             self.interrupt_listener(run).await
         } else {
-            self.interrupt_container(run).await
+            self.signal_container(run, "SIGINT").await
         };
         match signalled {
             // Gone, or not running: ended already.
@@ -171,9 +171,21 @@ impl Runtime for DockerRuntime {
         }
     }
 
+    async fn ensure_ended(&self, run: &RunId) -> Result<(), RuntimeError> {
+        match self.signal_container(run, "SIGKILL").await {
+            Ok(()) => self.end(run).await,
+            // Gone, or not running: ended already.
+            Err(EngineError::Absent(_) | EngineError::Conflict(_)) => Ok(()),
+            Err(EngineError::Other(error)) => Err(error),
+        }
+    }
+
     async fn ensure_removed(&self, run: &RunId) -> Result<(), RuntimeError> {
         let name = run.to_string();
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        // The engine itself refuses to remove what runs, between any look of ours and the removal.
+        // Only a foreign script that goes on without its agent is ended with its container.
+        let spent = self.memory.spent(run).is_some();
+        let options = RemoveContainerOptionsBuilder::default().force(spent).v(true).build();
         let removed = self
             .engine
             .call(CHANGE, "removing the container", |d| async move {
@@ -181,8 +193,8 @@ impl Runtime for DockerRuntime {
             })
             .await;
         match removed {
-            // A conflict means that its removal is under way.
-            Ok(()) | Err(EngineError::Absent(_) | EngineError::Conflict(_)) => {}
+            Ok(()) | Err(EngineError::Absent(_)) => {}
+            Err(EngineError::Conflict(why)) => self.conflicting(run, why).await?,
             Err(EngineError::Other(error)) => return Err(error),
         }
         self.memory.forget(run);

@@ -7,9 +7,11 @@ use bollard::{
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
         ListContainersOptionsBuilder, StartContainerOptions, TopOptionsBuilder,
+        WaitContainerOptions,
     },
 };
 use fleet_model::Entry;
+use futures_util::StreamExt as _;
 
 use super::{
     DockerRuntime, create,
@@ -208,9 +210,42 @@ impl DockerRuntime {
             .map(drop)
     }
 
-    pub(super) async fn interrupt_container(&self, run: &RunId) -> Result<(), EngineError> {
+    /// Until the container has ended.
+    pub(super) async fn end(&self, run: &RunId) -> Result<(), RuntimeError> {
         let name = run.to_string();
-        let options = KillContainerOptionsBuilder::default().signal("SIGINT").build();
+        let ended = self.engine.call(CHANGE, "waiting for the container's end", |d| async move {
+            match d.wait_container(&name, None::<WaitContainerOptions>).next().await {
+                // Its exit code, which is not asked for here.
+                Some(Err(bollard::errors::Error::DockerContainerWaitError { .. })) | None => Ok(()),
+                Some(answer) => answer.map(drop),
+            }
+        });
+        match ended.await {
+            Ok(()) | Err(EngineError::Absent(_)) => Ok(()),
+            Err(error) => Err(error.while_doing("waiting for the container's end")),
+        }
+    }
+
+    /// Why the engine would not remove the container: its removal is under way, or it runs.
+    pub(super) async fn conflicting(&self, run: &RunId, why: String) -> Result<(), RuntimeError> {
+        match self.state(&run.to_string()).await {
+            // Said to have ended and running all the same: for a moment, or started by hand.
+            Ok(RunState::Running) if self.memory.ended(run).is_some() => {
+                Err(RuntimeError::Refused { doing: "removing the container", why })
+            }
+            Ok(RunState::Running) => Err(RuntimeError::StillRuns(run.clone())),
+            Ok(RunState::Created | RunState::Ended(_)) | Err(EngineError::Absent(_)) => Ok(()),
+            Err(error) => Err(error.while_doing("looking at the container")),
+        }
+    }
+
+    pub(super) async fn signal_container(
+        &self,
+        run: &RunId,
+        signal: &str,
+    ) -> Result<(), EngineError> {
+        let name = run.to_string();
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
         self.engine
             .call(ASK, "signalling the container", |d| async move {
                 d.kill_container(&name, Some(options)).await

@@ -258,23 +258,30 @@ impl Runtime for ProcessRuntime {
         }
     }
 
+    async fn ensure_ended(&self, run: &RunId) -> Result<(), RuntimeError> {
+        let Some(process) = self.shared.process(run) else { return Ok(()) };
+        let mut state = process.state.clone();
+        let is_ended = |state: &RunState| matches!(state, RunState::Ended(_));
+        if !is_ended(&state.borrow()) {
+            // A configuration run lives in a group of its own; the entry takes it along.
+            child::end_group(process.leader);
+            if timeout(NOTICE, state.wait_for(is_ended)).await.is_err() {
+                child::kill_group(process.leader);
+            }
+        }
+        if timeout(KILL, state.wait_for(is_ended)).await.is_err() {
+            return Err(RuntimeError::Refused {
+                doing: "ending the processes",
+                why: format!("those of {run} do not end"),
+            });
+        }
+        Ok(())
+    }
+
     async fn ensure_removed(&self, run: &RunId) -> Result<(), RuntimeError> {
-        if let Some(process) = self.shared.process(run) {
-            let mut state = process.state.clone();
-            let is_ended = |state: &RunState| matches!(state, RunState::Ended(_));
-            if !is_ended(&state.borrow()) {
-                // A configuration run lives in a group of its own; the entry takes it along.
-                child::end_group(process.leader);
-                if timeout(NOTICE, state.wait_for(is_ended)).await.is_err() {
-                    child::kill_group(process.leader);
-                }
-            }
-            if timeout(KILL, state.wait_for(is_ended)).await.is_err() {
-                return Err(RuntimeError::Refused {
-                    doing: "removing the processes",
-                    why: format!("those of {run} do not end"),
-                });
-            }
+        let process = self.shared.process(run);
+        if process.is_some_and(|process| *process.state.borrow() == RunState::Running) {
+            return Err(RuntimeError::StillRuns(run.clone()));
         }
         let gone = self.shared.runs().remove(run);
         let (handover, of) = (self.shared.handover.clone(), run.clone());
