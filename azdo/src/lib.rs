@@ -18,8 +18,8 @@ pub use client::{
 pub use error::Error;
 pub use pace::{Pace, Reply};
 pub use types::{
-    AgentRegistration, AgentStatus, ConnectionData, Demand, JobRequest, JobResult, PackageMetadata,
-    TaskAgent, TaskAgentPool,
+    AgentRegistration, AgentRow, AgentStatus, ConnectionData, Demand, JobRequest, JobResult,
+    PackageMetadata, TaskAgent, TaskAgentPool,
 };
 
 /// Undoes URL encoding; what is not an escape stays as it is.

@@ -19,6 +19,9 @@ use fleet_proto::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Keeps a fleet of Azure Pipelines agents over many lab servers.
 #[derive(Parser)]
 #[command(name = "coordinator", version, arg_required_else_help = true)]

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use http::Method;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use super::{Ask, Client};
 use crate::types::{AgentAuthorization, List};
-use crate::{Error, Reply, TaskAgent};
+use crate::{AgentRow, Error, Reply, TaskAgent};
 
 /// What to ask about agents. All off gives the bare rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +66,22 @@ impl Client {
         pool_id: i64,
         query: &AgentQuery,
     ) -> Result<Reply<Vec<TaskAgent>>, Error> {
+        self.list(pool_id, query).await
+    }
+
+    /// All agents of a pool with their jobs, in short.
+    ///
+    /// # Errors
+    /// As [`Client::agents`].
+    pub async fn agent_rows(&self, pool_id: i64) -> Result<Reply<Vec<AgentRow>>, Error> {
+        self.list(pool_id, &AgentQuery::with_assigned()).await
+    }
+
+    async fn list<T: DeserializeOwned>(
+        &self,
+        pool_id: i64,
+        query: &AgentQuery,
+    ) -> Result<Reply<Vec<T>>, Error> {
         let mut ask =
             flags(Ask::get("agents", &[&"distributedtask", &"pools", &pool_id, &"agents"]), query);
         if let Some(name) = &query.name {

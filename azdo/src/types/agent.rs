@@ -56,6 +56,37 @@ pub struct TaskAgent {
     pub pending_update: Option<AgentUpdate>,
 }
 
+/// What a look at a whole pool needs of each agent; the rest of the answer is skipped while it is
+/// read, which for thousands of agents is most of it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentRow {
+    /// See [`TaskAgent::id`].
+    pub id: i64,
+    /// See [`TaskAgent::name`].
+    pub name: String,
+    /// See [`TaskAgent::enabled`].
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// See [`TaskAgent::status`].
+    #[serde(default)]
+    pub status: AgentStatus,
+    /// See [`TaskAgent::assigned_request`].
+    #[serde(default)]
+    pub assigned_request: Option<AssignedRequest>,
+}
+
+/// What a row says of its job.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AssignedRequest {
+    /// See [`JobRequest::request_id`].
+    pub request_id: i64,
+    /// See [`JobRequest::job_name`].
+    #[serde(default)]
+    pub job_name: Option<String>,
+}
+
 impl TaskAgent {
     /// A capability of either kind; names compare without case, as the service does.
     pub fn capability(&self, name: &str) -> Option<&str> {
@@ -164,6 +195,32 @@ mod tests {
             serde_json::from_str(r#"{"id":1,"name":"a","status":"dozing"}"#).unwrap();
         assert_eq!(agent.status, AgentStatus::Unknown);
         assert!(agent.enabled && !agent.is_busy());
+    }
+
+    #[test]
+    fn a_row_in_short_says_what_the_whole_agent_says() {
+        for text in [
+            r#"{"id":1,"name":"a","status":"dozing","version":"4.1.0","systemCapabilities":{}}"#,
+            r#"{"id":2,"name":"b","status":"online","enabled":false,"assignedRequest":null}"#,
+            r#"{"id":3,"name":"c","status":"offline","enabled":true,
+                "assignedRequest":{"requestId":7,"jobName":"build","poolId":1,"demands":[]}}"#,
+            r#"{"id":4,"name":"d","assignedRequest":{"requestId":8}}"#,
+        ] {
+            let whole: TaskAgent = serde_json::from_str(text).unwrap();
+            let short: AgentRow = serde_json::from_str(text).unwrap();
+            let job = |request: JobRequest| AssignedRequest {
+                request_id: request.request_id,
+                job_name: request.job_name,
+            };
+            let expected = AgentRow {
+                id: whole.id,
+                name: whole.name,
+                enabled: whole.enabled,
+                status: whole.status,
+                assigned_request: whole.assigned_request.map(|request| job(*request)),
+            };
+            assert_eq!(short, expected);
+        }
     }
 
     #[test]

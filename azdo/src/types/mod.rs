@@ -14,7 +14,10 @@ mod registration;
 
 use serde::Deserialize;
 
-pub use agent::{AgentAuthorization, AgentPublicKey, AgentStatus, AgentUpdate, TaskAgent};
+pub use agent::{
+    AgentAuthorization, AgentPublicKey, AgentRow, AgentStatus, AgentUpdate, AssignedRequest,
+    TaskAgent,
+};
 pub use demand::{Demand, DemandTest, compare_versions};
 pub use job::{AgentReference, DefinitionReference, JobRequest, JobResult};
 pub use package::{PackageMetadata, PackageVersion};

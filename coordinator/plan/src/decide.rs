@@ -1,6 +1,6 @@
 //! What follows from what is wanted and known: placements, and what each host is told.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use fleet_model::{
     Assignment, At, CredentialRef, GroupAssignment, HostName, Order, PoolAssignment, PoolName,
@@ -21,7 +21,7 @@ pub struct Decision {
     /// Placements that changed, to be stored with the order.
     pub placements: BTreeMap<PoolName, Placed>,
     /// What hosts are told now; each carries the new order.
-    pub assignments: BTreeMap<HostName, Assignment>,
+    pub assignments: BTreeMap<HostName, Arc<Assignment>>,
     /// Deleted pools of which no host has anything left.
     pub forgotten: Vec<PoolName>,
     /// When to decide again if nothing happens before: the next lease that runs out.
@@ -52,7 +52,7 @@ impl Fleet {
             let Some(host) = self.hosts.get(name) else { continue };
             let wanted = self.assignment(name, host, &decision, next);
             if host.assignment.as_ref().is_none_or(|old| old.pools != wanted.pools) {
-                decision.assignments.insert(name.clone(), wanted);
+                decision.assignments.insert(name.clone(), Arc::new(wanted));
             }
         }
         decision.order = (!decision.assignments.is_empty()).then_some(next);
@@ -83,7 +83,7 @@ impl Fleet {
         }
         for (name, assignment) in &decision.assignments {
             if let Some(host) = self.hosts.get_mut(name) {
-                host.assignment = Some(assignment.clone());
+                host.assignment = Some(Arc::clone(assignment));
             }
         }
         self.dirty_pools.clear();

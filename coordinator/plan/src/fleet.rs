@@ -1,6 +1,9 @@
 //! What is wanted and what is known. Only [`Fleet::apply`] changes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use fleet_model::{
     AgentName, AgentStatus, Assignment, At, Condition, CredentialName, CredentialRef, HostFacts,
@@ -114,7 +117,7 @@ pub struct HostEntry {
     /// Credentials it holds.
     pub credentials: Vec<CredentialRef>,
     /// What it is told to keep; none: nothing decided since the coordinator started.
-    pub assignment: Option<Assignment>,
+    pub assignment: Option<Arc<Assignment>>,
 }
 
 /// A pool with what is known of it.

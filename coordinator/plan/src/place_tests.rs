@@ -49,7 +49,7 @@ fn group(name: &str, selector: &str, weight: u32) -> GroupSpec {
     GroupSpec {
         name: name.parse().expect("group"),
         selector: selector.parse().expect("selector"),
-        template: Template::docker(image, Mode::Once),
+        template: Template::docker(image, Mode::Once).into(),
         weight,
         max_per_host: None,
     }

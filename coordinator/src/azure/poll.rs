@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use azdo::{AgentQuery, AgentStatus, Client, ClientConfig, Credential, Error, TaskAgent};
+use azdo::{AgentRow, AgentStatus, Client, ClientConfig, Credential, Error};
 use fleet_model::{AgentName, RowState};
 use tokio::sync::watch;
 
@@ -64,8 +64,7 @@ impl Poller {
         let work = self.work.borrow_and_update().clone();
         let client = self.client()?;
         let pool_id = self.find_pool(&client).await?;
-        let query = AgentQuery { last_completed: true, ..AgentQuery::with_assigned() };
-        let asked = client.agents(pool_id, &query).await;
+        let asked = client.agent_rows(pool_id).await;
         self.count("list", asked.as_ref().err());
         let reply = match asked {
             Ok(reply) => reply,
@@ -123,13 +122,13 @@ impl Poller {
 
     /// Deletes the row of a removed host when that can hurt nobody: offline, without a job, and not
     /// the last row of the pool, without which jobs would fail at queue time.
-    async fn tend(&self, client: &Client, pool_id: i64, orphan: &Orphan, rows: &[TaskAgent]) {
+    async fn tend(&self, client: &Client, pool_id: i64, orphan: &Orphan, rows: &[AgentRow]) {
         let gone = |deleted| AzureEvent::OrphanGone { id: orphan.id(), deleted };
         let Some(row) = rows.iter().find(|row| row.id == orphan.agent_id) else {
             let _ = self.shared.handle.azure(gone(false)).await;
             return;
         };
-        if row.status != AgentStatus::Offline || row.is_busy() || rows.len() < 2 {
+        if row.status != AgentStatus::Offline || row.assigned_request.is_some() || rows.len() < 2 {
             return;
         }
         let asked = client.delete_agent(pool_id, orphan.agent_id).await;
@@ -163,8 +162,8 @@ fn bad(error: &Error) -> Bad {
     Bad { why: trouble(error), wish: error.retry_after() }
 }
 
-fn rows(agents: &[TaskAgent]) -> BTreeMap<AgentName, RowState> {
-    let row = |agent: &TaskAgent| {
+fn rows(agents: &[AgentRow]) -> BTreeMap<AgentName, RowState> {
+    let row = |agent: &AgentRow| {
         // A name that none of ours could have is a foreign row.
         let name: AgentName = agent.name.parse().ok()?;
         let assigned = agent

@@ -55,9 +55,12 @@ pub use summary::{PoolSummary, Summary};
 use turn::Turn;
 pub(crate) use watchers::Changed;
 
-/// Events that may wait for the loop. A turn takes all of them at once, so this only has to cover
-/// what arrives while one commit is on its way; sessions wait when it is full.
-const QUEUE: usize = 4096;
+/// Events that may wait for the loop: what arrives while one commit is on its way. Sessions wait when
+/// it is full.
+const QUEUE: usize = 1024;
+/// Most events in one turn, and so in one commit: all hosts may report everything at once, and what
+/// a turn makes of that is held until it is stored.
+const TURN: usize = 128;
 /// Even with nothing to wait for, a pass now and then finds what an event did not say.
 const SAFETY_NET: Duration = Duration::from_secs(5);
 /// How often hosts are looked over while events never stop.
@@ -130,7 +133,7 @@ impl FleetLoop {
                 // An end that is asked for comes before the next turn.
                 biased;
                 () = self.parts.stop.cancelled() => break,
-                count = self.events.recv_many(&mut batch, QUEUE) => {
+                count = self.events.recv_many(&mut batch, TURN) => {
                     if count == 0 {
                         break;
                     }

@@ -272,7 +272,7 @@ impl State {
 
 impl Sessions {
     /// Puts an assignment, with the secrets it needs, into the host's outbox.
-    pub(crate) fn assign(&mut self, host: &HostName, assignment: &Assignment, fleet: &Fleet) {
+    pub(crate) fn assign(&mut self, host: &HostName, assignment: &Arc<Assignment>, fleet: &Fleet) {
         let Some(live) = self.live.get_mut(host) else { return };
         // Before its first report nothing is known of what it holds.
         let held: &[CredentialRef] = fleet
@@ -283,7 +283,7 @@ impl Sessions {
         live.outbox.change(|outbox| {
             outbox.credentials.extend(needed);
             outbox.newest = Some(assignment.order);
-            outbox.assignment = Some(Arc::new(assignment.clone()));
+            outbox.assignment = Some(Arc::clone(assignment));
         });
     }
 

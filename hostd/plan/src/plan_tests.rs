@@ -33,7 +33,7 @@ fn agent(number: u16) -> AgentName {
 
 fn part(replicas: u32, placeholder: bool) -> PoolAssignment {
     let image = "img:1".parse().expect("image");
-    let template = Template::docker(image, Mode::Once);
+    let template = Template::docker(image, Mode::Once).into();
     let group = GroupAssignment { template, replicas, placeholder };
     PoolAssignment {
         azure: AzureTarget { url: "https://dev.example/f".into(), pool: "nightly".into() },

@@ -70,7 +70,7 @@ impl Executor {
             slot: slot.number,
             host: self.host.clone(),
             azure: part.azure.clone(),
-            template: Arc::new(group.template.clone()),
+            template: Arc::clone(&group.template),
             slot_dir: self.slots.dir(&run.agent),
             owner: self.owner_mark(slot),
             start,

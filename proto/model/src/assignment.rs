@@ -1,6 +1,6 @@
 //! What a host is told to keep: always the whole of it, never a change.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +57,7 @@ pub enum Wanted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupAssignment {
     /// How an agent is built.
-    pub template: Template,
+    pub template: Arc<Template>,
     /// Agents to keep on this host.
     pub replicas: u32,
     /// This host keeps one registration as an offline placeholder when it has no agent: without
@@ -86,6 +86,6 @@ impl PoolAssignment {
 impl GroupAssignment {
     /// The part of `group` for a host that keeps `replicas` of it.
     pub fn of(group: &GroupSpec, replicas: u32, placeholder: bool) -> Self {
-        Self { template: group.template.clone(), replicas, placeholder }
+        Self { template: Arc::clone(&group.template), replicas, placeholder }
     }
 }

@@ -1,6 +1,6 @@
 //! What an operator asks for: pools, groups, templates.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -140,8 +140,8 @@ pub struct GroupSpec {
     pub name: GroupName,
     /// Hosts it may use.
     pub selector: Selector,
-    /// How its agents are built.
-    pub template: Template,
+    /// How its agents are built. Shared: a thousand hosts are told the same one.
+    pub template: Arc<Template>,
     /// Share of the pool compared with its other groups; 0 takes nothing.
     pub weight: u32,
     /// Most agents on one host; absent means the host's own limit.
@@ -217,7 +217,7 @@ impl PoolSpec {
             groups: vec![GroupSpec {
                 name: "default".parse()?,
                 selector,
-                template,
+                template: Arc::new(template),
                 weight: 1,
                 max_per_host: None,
             }],
@@ -370,11 +370,13 @@ mod tests {
             (broken(|p| p.azure.url = "https://u:p@dev.example/x".into()), "must begin with"),
             (broken(|p| p.groups.clear()), "at least one group"),
             (broken(|p| p.groups.push(p.groups[0].clone())), "two groups"),
-            (broken(|p| p.groups[0].template.image = None), "--image"),
+            (broken(|p| Arc::make_mut(&mut p.groups[0].template).image = None), "--image"),
             (broken(|p| p.settle = Duration::ZERO), "settle time"),
             (
                 broken(|p| {
-                    p.groups[0].template.env.insert("AZP_TOKEN".into(), "x".into());
+                    Arc::make_mut(&mut p.groups[0].template)
+                        .env
+                        .insert("AZP_TOKEN".into(), "x".into());
                 }),
                 "hand a credential",
             ),

@@ -1,5 +1,7 @@
 //! What a host is told to keep.
 
+use std::sync::Arc;
+
 use fleet_model::{
     Assignment, CredentialRef, GroupAssignment, GroupName, PoolAssignment, PoolName, Wanted,
 };
@@ -73,7 +75,7 @@ impl From<(GroupName, GroupAssignment)> for v1::GroupAssignment {
     fn from((name, group): (GroupName, GroupAssignment)) -> Self {
         Self {
             group: name.into(),
-            template: Some(group.template.into()),
+            template: Some(Arc::unwrap_or_clone(group.template).into()),
             replicas: group.replicas,
             placeholder: group.placeholder,
         }
@@ -84,7 +86,7 @@ impl TryFrom<v1::GroupAssignment> for (GroupName, GroupAssignment) {
     type Error = WireError;
     fn try_from(wire: v1::GroupAssignment) -> Result<Self, WireError> {
         let group = GroupAssignment {
-            template: message("template", wire.template)?,
+            template: Arc::new(message("template", wire.template)?),
             replicas: wire.replicas,
             placeholder: wire.placeholder,
         };

@@ -98,7 +98,7 @@ pub(super) fn group_spec() -> impl Strategy<Value = GroupSpec> {
         |(name, selector, template, weight, max_per_host)| GroupSpec {
             name,
             selector,
-            template,
+            template: template.into(),
             weight,
             max_per_host,
         },
@@ -132,7 +132,7 @@ fn credential() -> impl Strategy<Value = CredentialRef> {
 pub(super) fn assignment() -> impl Strategy<Value = Assignment> {
     let group =
         (template(), any::<u32>(), any::<bool>()).prop_map(|(template, replicas, placeholder)| {
-            GroupAssignment { template, replicas, placeholder }
+            GroupAssignment { template: template.into(), replicas, placeholder }
         });
     let wanted = prop_oneof![
         1 => Just(Wanted::Gone),

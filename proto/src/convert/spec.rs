@@ -1,5 +1,7 @@
 //! What an operator asks for: pools, groups, templates.
 
+use std::sync::Arc;
+
 use fleet_model::{AzureTarget, Cache, GroupSpec, Limits, PoolSpec, Proxy, Template};
 
 use super::{
@@ -45,7 +47,7 @@ impl From<GroupSpec> for v1::GroupSpec {
         Self {
             name: group.name.into(),
             selector: group.selector.into(),
-            template: Some(group.template.into()),
+            template: Some(Arc::unwrap_or_clone(group.template).into()),
             weight: group.weight,
             max_per_host: group.max_per_host,
         }
@@ -58,7 +60,7 @@ impl TryFrom<v1::GroupSpec> for GroupSpec {
         Ok(Self {
             name: parsed("name", &wire.name)?,
             selector: parsed("selector", &wire.selector)?,
-            template: message("template", wire.template)?,
+            template: Arc::new(message("template", wire.template)?),
             weight: wire.weight,
             max_per_host: wire.max_per_host,
         })

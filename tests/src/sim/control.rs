@@ -1,6 +1,6 @@
 //! The coordinator's side: its planner, its store, its sessions.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use coordinator_plan::{Fleet, FleetEvent, HostRecord};
 use fleet_model::{
@@ -204,7 +204,7 @@ impl World {
     }
 
     /// Sends an order: it may come late or twice; a lost one is a broken session.
-    fn send(&mut self, name: &HostName, assignment: Assignment) {
+    fn send(&mut self, name: &HostName, assignment: Arc<Assignment>) {
         let Some(host) = self.hosts.get(name).filter(|host| host.connected) else { return };
         let session = host.session;
         if self.unlucky(5) {

@@ -20,6 +20,7 @@ mod host;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
+    sync::Arc,
 };
 
 use coordinator_plan::{Fleet, Saved};
@@ -76,7 +77,7 @@ enum Due {
     /// A message of a session arrives at the coordinator.
     AtCoordinator(HostName, u64, Up),
     /// An order arrives at a host.
-    AtHost(HostName, u64, Assignment),
+    AtHost(HostName, u64, Arc<Assignment>),
     /// Both sides notice that a session is broken.
     Broken(HostName, u64),
     /// The coordinator looks at its leases.
@@ -185,7 +186,9 @@ impl World {
         match due {
             Due::Dial(host) => self.dial(&host),
             Due::AtCoordinator(host, session, up) => self.at_coordinator(&host, session, up),
-            Due::AtHost(host, session, order) => self.at_host(&host, session, order),
+            Due::AtHost(host, session, order) => {
+                self.at_host(&host, session, Arc::unwrap_or_clone(order))
+            }
             Due::Broken(host, session) => self.session_broken(&host, session),
             Due::Lease => self.look_at_leases(),
             Due::Wake(host, turn) => self.wake(&host, turn),

@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_host_reports_what_it_was_told_to_keep() {
         let template = Template::docker("img:1".parse().expect("an image"), Mode::Once);
-        let group = GroupAssignment { template, replicas: 3, placeholder: false };
+        let group = GroupAssignment { template: template.into(), replicas: 3, placeholder: false };
         let part = PoolAssignment {
             azure: AzureTarget { url: "https://dev.azure.com/x".into(), pool: "p".into() },
             prefix: "p".parse().expect("a prefix"),
