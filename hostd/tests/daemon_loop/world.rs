@@ -269,7 +269,7 @@ pub(crate) fn credential() -> CredentialRef {
 
 pub(crate) fn assignment(generation: u64, replicas: u32) -> Assignment {
     let template = Template::docker(image(), Mode::Once);
-    let group = GroupAssignment { template, replicas, placeholder: false };
+    let group = GroupAssignment { template: template.into(), replicas, placeholder: false };
     let part = PoolAssignment {
         azure: AzureTarget { url: "https://azure.example/o".into(), pool: "nightly".into() },
         prefix: "nightly".parse().expect("a prefix"),
