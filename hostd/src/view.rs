@@ -121,7 +121,7 @@ mod tests {
             generation in 1..3_u64,
         ) {
             let (old, new) = (view(&before, 1), view(&after, generation));
-            prop_assert_eq!(told(View::default(), new.full()), new.clone());
+            prop_assert_eq!(&told(View::default(), new.full()), &new);
             match new.since(&old) {
                 None => prop_assert_eq!(old, new),
                 Some(report) => {

@@ -205,7 +205,7 @@ impl PoolSpec {
         azure: AzureTarget,
         credential: CredentialName,
         selector: Selector,
-        template: Template,
+        template: impl Into<Arc<Template>>,
     ) -> Result<Self, crate::NameError> {
         Ok(Self {
             prefix: name.as_str().parse()?,
@@ -217,7 +217,7 @@ impl PoolSpec {
             groups: vec![GroupSpec {
                 name: "default".parse()?,
                 selector,
-                template: Arc::new(template),
+                template: template.into(),
                 weight: 1,
                 max_per_host: None,
             }],
