@@ -36,6 +36,7 @@ macro_rules! conformance {
             an_interrupted_idle_listener_ends_with_zero_and_is_offline
             removed_twice_is_gone
             only_what_ended_is_removed
+            what_is_left_of_a_run_goes_while_the_next_one_lives
             a_running_run_is_ended_whole
             an_update_goes_on_in_the_same_place
             an_ended_run_is_not_started_again
@@ -254,6 +255,23 @@ pub(crate) async fn only_what_ended_is_removed(bench: &dyn Bench) {
     assert_eq!(watching.ended(&spec.run).await, Some(0), "its job went on");
     runtime.ensure_removed(&spec.run).await.unwrap();
     watching.gone(&spec.run).await;
+}
+
+pub(crate) async fn what_is_left_of_a_run_goes_while_the_next_one_lives(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let first = bench.spec(1, Mode::Once);
+    let files = registered(bench, &mut watching, &first).await;
+    watching.listening(&first.run).await;
+    bench.give_job(&first.run, SHORT).await;
+    assert_eq!(watching.ended(&first.run).await, Some(0));
+    let second = next(&first, StartWith::Registration(files));
+    runtime.ensure_started(&second).await.unwrap();
+    // At once, as it is done between two jobs: the next run may not have read anything yet.
+    runtime.ensure_removed(&first.run).await.unwrap();
+    watching.listening(&second.run).await;
+    bench.give_job(&second.run, SHORT).await;
+    assert_eq!(watching.ended(&second.run).await, Some(0), "{:?}", watching.seen(&second.run));
 }
 
 pub(crate) async fn a_running_run_is_ended_whole(bench: &dyn Bench) {

@@ -33,6 +33,8 @@ use super::{
     signs::{Heard, hear},
 };
 
+/// Begins the names of the runs' directories in a slot's directory.
+const ROOT: &str = "root-";
 /// How long an end waits for the last lines.
 const DRAIN: Duration = Duration::from_secs(2);
 /// What a group is given to end by itself.
@@ -101,11 +103,27 @@ impl Shared {
     /// A fresh root and a hand-over; for a run that is started again all this is there.
     fn prepare(&self, spec: &RunSpec, root: &Path) -> io::Result<()> {
         let env = listener_env(spec).map_err(io::Error::other)?;
-        absent_is_fine(std::fs::remove_dir_all(root))?;
+        self.remove_stale_roots(&spec.slot_dir)?;
         package::unfold(&self.settings.package, root)?;
         // Only an earlier life of hostd can have left one, and its agents ended with it.
         self.handover.remove(&spec.run)?;
         self.handover.prepare(&spec.run, &spec.start, &env, Holder::Me).map(drop)
+    }
+
+    /// Roots of runs that an earlier life of hostd had: they ended with it.
+    fn remove_stale_roots(&self, slot_dir: &Path) -> io::Result<()> {
+        let entries = match std::fs::read_dir(slot_dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let is_root = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(ROOT));
+            if is_root && !self.runs().values().any(|run| run.root == path) {
+                absent_is_fine(std::fs::remove_dir_all(&path))?;
+            }
+        }
+        Ok(())
     }
 
     async fn start(self: &Arc<Self>, spec: &RunSpec, root: PathBuf) -> Result<(), RuntimeError> {
@@ -228,7 +246,8 @@ impl Runtime for ProcessRuntime {
 
     async fn ensure_started(&self, spec: &RunSpec) -> Result<(), RuntimeError> {
         let known = self.shared.process(&spec.run).map(|process| *process.state.borrow());
-        let root = spec.slot_dir.join("root");
+        // Of its own for every run: what is left of the last one goes while the next one lives.
+        let root = spec.slot_dir.join(format!("{ROOT}{}", spec.run.attempt));
         match known {
             Some(RunState::Running | RunState::Created) => Ok(()),
             Some(RunState::Ended(Some(3 | 4))) => self.shared.start(spec, root).await,
