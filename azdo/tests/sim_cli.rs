@@ -138,6 +138,21 @@ async fn tokens_come_by_file_and_can_expire_and_be_forgotten() {
 }
 
 #[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_trouble() {
+    let server = serve("t").await;
+    for verb in [["rows"].as_slice(), &["journal"], &["journal", "--summary", "--json"]] {
+        server.ok(&["queue", "--pool", "nightly"]).await;
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = sim();
+        command.args(verb).env("AZDO_SIM", &server.address).stdout(writer).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output();
+        let output = tokio::time::timeout(LIMIT, output).await.unwrap().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{verb:?}: {output:?}");
+    }
+}
+
+#[tokio::test]
 async fn faults_and_limits_are_set_and_cleared() {
     let server = serve("t").await;
     server

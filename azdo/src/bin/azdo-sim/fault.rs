@@ -103,7 +103,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             args.remote.post("faults", json!(Fault::from(*set))).await?;
         }
         Verb::List => {
-            println!("{}", serde_json::to_string_pretty(&args.remote.get("faults", &[]).await?)?)
+            outln!("{}", serde_json::to_string_pretty(&args.remote.get("faults", &[]).await?)?)?
         }
         Verb::Clear => {
             args.remote.delete("faults").await?;

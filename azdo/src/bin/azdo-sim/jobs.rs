@@ -29,7 +29,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = args.pool.iter().map(|p| ("pool", p.as_str())).collect();
     let jobs = args.remote.get("jobs", &query).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&jobs)?);
+        outln!("{}", serde_json::to_string_pretty(&jobs)?)?;
         return Ok(());
     }
     let jobs: Vec<JobView> = serde_json::from_value(jobs)?;
@@ -47,6 +47,5 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     table(
         &["ID", "POOL", "NAME", "STATE", "RESULT", "AGENT"],
         &jobs.iter().map(row).collect::<Vec<_>>(),
-    );
-    Ok(())
+    )
 }

@@ -35,25 +35,32 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         false => args.remote.get("journal", &[("since", since.as_str())]).await?,
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        outln!("{}", serde_json::to_string_pretty(&answer)?)?;
     } else if args.summary {
-        figures(&serde_json::from_value(answer)?);
+        figures(&serde_json::from_value(answer)?)?;
     } else {
-        lines(&serde_json::from_value::<Vec<Entry>>(answer)?);
+        lines(&serde_json::from_value::<Vec<Entry>>(answer)?)?;
     }
     Ok(())
 }
 
-fn figures(summary: &Summary) {
+fn figures(summary: &Summary) -> anyhow::Result<()> {
     let jobs = &summary.jobs;
-    println!(
+    outln!(
         "jobs: {} queued, {} running, {} succeeded, {} failed, {} cancelled, {} abandoned",
-        jobs.queued, jobs.running, jobs.succeeded, jobs.failed, jobs.cancelled, jobs.abandoned
-    );
-    println!(
+        jobs.queued,
+        jobs.running,
+        jobs.succeeded,
+        jobs.failed,
+        jobs.cancelled,
+        jobs.abandoned
+    )?;
+    outln!(
         "session conflicts: {}, sessions expired: {}, deletes of busy agents: {}",
-        summary.session_conflicts, summary.sessions_expired, summary.deletes_of_busy
-    );
+        summary.session_conflicts,
+        summary.sessions_expired,
+        summary.deletes_of_busy
+    )?;
     let row = |(name, p): (&String, &azdo::sim::PoolCounts)| {
         vec![
             name.clone(),
@@ -67,10 +74,10 @@ fn figures(summary: &Summary) {
     table(
         &["POOL", "ROWS", "MOST", "ONLINE", "BUSY", "ENABLED"],
         &summary.pools.iter().map(row).collect::<Vec<_>>(),
-    );
+    )
 }
 
-fn lines(entries: &[Entry]) {
+fn lines(entries: &[Entry]) -> anyhow::Result<()> {
     for entry in entries {
         let about = &entry.about;
         let kind = serde_json::to_value(entry.kind)
@@ -85,10 +92,7 @@ fn lines(entries: &[Entry]) {
             .join("/");
         let job = about.job.map(|j| format!("job {j}")).unwrap_or_default();
         let note = about.note.clone().unwrap_or_default();
-        println!(
-            "{:>6} {} {kind} {who} {job} {note}",
-            entry.seq,
-            entry.at.strftime("%H:%M:%S%.3f")
-        );
+        outln!("{:>6} {} {kind} {who} {job} {note}", entry.seq, entry.at.strftime("%H:%M:%S%.3f"))?;
     }
+    Ok(())
 }

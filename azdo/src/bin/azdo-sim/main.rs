@@ -1,5 +1,13 @@
 //! `azdo-sim`: the simulator of Azure DevOps as a server, and small verbs to steer a running one.
 
+/// A line on standard output, as `println!`, but a closed pipe is an error and no panic.
+macro_rules! outln {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        writeln!(std::io::stdout(), $($part)*)
+    }};
+}
+
 mod fault;
 mod jobs;
 mod journal;
@@ -43,6 +51,8 @@ enum Verb {
 async fn main() -> ExitCode {
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read has seen enough: `azdo-sim journal | head`.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("azdo-sim: {error:#}");
             ExitCode::FAILURE
@@ -60,4 +70,9 @@ async fn run() -> anyhow::Result<()> {
         Verb::Set(args) => set::run(args).await,
         Verb::Journal(args) => journal::run(args).await,
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }

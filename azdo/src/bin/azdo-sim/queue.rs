@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .post("jobs", json!({ "pool": args.pool, "count": args.count, "job": job }))
         .await?;
     for id in answer["requestIds"].as_array().into_iter().flatten() {
-        println!("{id}");
+        outln!("{id}")?;
     }
     Ok(())
 }

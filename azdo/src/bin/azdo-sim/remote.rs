@@ -67,7 +67,7 @@ impl Remote {
 }
 
 /// Shows columns, each as wide as its widest cell.
-pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count());
         cells.chain(head.get(column).map(|h| h.len())).max().unwrap_or(0)
@@ -76,8 +76,9 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
         let padded = cells.iter().enumerate().map(|(i, c)| format!("{c:<w$}", w = width(i)));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    println!("{}", line(&head.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>()));
+    outln!("{}", line(&head.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>()))?;
     for row in rows {
-        println!("{}", line(row));
+        outln!("{}", line(row))?;
     }
+    Ok(())
 }

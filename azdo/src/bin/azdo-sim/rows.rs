@@ -21,7 +21,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = args.pool.iter().map(|p| ("pool", p.as_str())).collect();
     let rows = args.remote.get("rows", &query).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        outln!("{}", serde_json::to_string_pretty(&rows)?)?;
         return Ok(());
     }
     let rows: Vec<RowView> = serde_json::from_value(rows)?;
@@ -38,6 +38,5 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         ]
     };
     let head = ["POOL", "ID", "NAME", "STATUS", "ENABLED", "VERSION", "JOB"];
-    table(&head, &rows.iter().map(row).collect::<Vec<_>>());
-    Ok(())
+    table(&head, &rows.iter().map(row).collect::<Vec<_>>())
 }
