@@ -103,8 +103,9 @@ fn rank(known: &Known, agent: &AgentName, slot: &Slot) -> u8 {
 
 /// Its stop has begun: it will be gone, whatever is wanted now.
 fn past_return(slot: &Slot) -> bool {
-    let step = matches!(slot.removal, Some(Removal::Stopping { .. } | Removal::Releasing));
-    step || (slot.role == Role::Remove && slot.removal == Some(Removal::Released))
+    slot.stop_begun
+        || slot.removal == Some(Removal::Releasing)
+        || (slot.role == Role::Remove && slot.removal == Some(Removal::Released))
 }
 
 /// Numbers for new slots: the lowest free ones. Slots that are past return still count, so that

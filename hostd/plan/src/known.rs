@@ -113,6 +113,8 @@ pub enum EngineState {
 pub(crate) struct Look {
     /// The next read is due.
     pub(crate) next: At,
+    /// When the last one was asked for.
+    pub(crate) asked: At,
     /// Reads that found a request, one after another.
     pub(crate) busy_reads: u32,
     /// The newest read of this process found the row without a request.
@@ -150,6 +152,10 @@ pub struct PhaseChange {
 impl Known {
     /// What a host knows when hostd starts: its ledger.
     pub fn new(host: HostName, served: BTreeSet<RuntimeKind>, ledger: Ledger) -> Self {
+        let mut ledger = ledger;
+        for slot in ledger.slots.values_mut() {
+            slot.evidence_lapses();
+        }
         Self {
             host,
             served,
@@ -225,7 +231,7 @@ impl Known {
             Event::RunEnded { agent, attempt, code } => self.run_ended(&agent, attempt, code, now),
             Event::RunGone { agent, attempt } => {
                 self.run_ended(&agent, attempt, None, now);
-                self.remains.remove(&(agent, attempt));
+                self.run_is_gone(&agent, attempt);
             }
             Event::Heard { agent, attempt, heard } => self.heard(&agent, attempt, heard, now),
             Event::Rows(rows) => self.rows(rows),
@@ -238,16 +244,28 @@ impl Known {
         for change in &plan.slots {
             match change {
                 SlotChange::Add(agent, slot) => {
-                    self.ledger.slots.insert(agent.clone(), (**slot).clone());
+                    let mut slot = (**slot).clone();
+                    slot.attempt = self.ledger.attempts_used;
+                    self.ledger.slots.insert(agent.clone(), slot);
                 }
                 SlotChange::Role(agent, role) => self.set_role(agent, *role, now),
             }
         }
         for action in &plan.actions {
             match action {
-                Action::Start { agent, attempt, .. } => {
+                Action::Start { agent, attempt, registered } => {
                     if let Some(slot) = self.ledger.slots.get_mut(agent) {
                         slot.attempt = slot.attempt.max(*attempt);
+                        slot.start_unheard = true;
+                        // Its row was looked at; from here on the new run's end counts.
+                        slot.unclean_since = None;
+                        slot.row_unsure |= !registered && slot.row.is_none();
+                    }
+                    self.restart_begins(agent, *attempt);
+                }
+                Action::Enable { agent, .. } => {
+                    if let Some(slot) = self.ledger.slots.get_mut(agent) {
+                        slot.row_changed(now);
                     }
                 }
                 Action::Disable { agent, .. } => {
@@ -255,9 +273,28 @@ impl Known {
                         slot.disabled_by_us = true;
                     }
                 }
+                Action::Interrupt { agent, .. } | Action::EndRun { agent, .. } => {
+                    if let Some(slot) = self.ledger.slots.get_mut(agent) {
+                        slot.stop_begun = true;
+                    }
+                }
+                Action::ReadRow { agent, .. } => {
+                    self.looks.entry(agent.clone()).or_default().asked = now;
+                }
                 _ => {}
             }
             self.flights.insert(action.subject(), action.clone());
+        }
+    }
+
+    /// A run that ended for its update is about to run again: its next end may be heard before the
+    /// start's outcome.
+    fn restart_begins(&mut self, agent: &AgentName, attempt: u32) {
+        if let Some(run) = self.runs.get_mut(agent).filter(|run| run.attempt == attempt)
+            && let RunState::Ended(Some(3 | 4)) = run.state
+        {
+            *run = Run::new(attempt, RunState::Created, Listener::Starting, run.started);
+            self.remains.remove(&(agent.clone(), attempt));
         }
     }
 
@@ -277,14 +314,28 @@ impl Known {
     }
 
     fn listed(&mut self, kind: RuntimeKind, runs: Vec<RunListed>, now: At) {
-        self.engines.insert(kind, EngineState::Up);
+        let was_away = self.engines.insert(kind, EngineState::Up) != Some(EngineState::Up);
+        for slot in self.ledger.slots.values_mut().filter(|slot| slot.runtime == kind && was_away) {
+            slot.clock_is(now);
+            // A run may have registered and gone meanwhile.
+            if slot.row_unsure {
+                slot.row_changed(now);
+            }
+        }
         let listed: BTreeSet<(AgentName, u32)> =
             runs.iter().map(|run| (run.agent.clone(), run.attempt)).collect();
         // In order of attempts: the newest one ends up as the agent's run, older ones as remains.
         let mut runs = runs;
         runs.sort_by(|a, b| (&a.agent, a.attempt).cmp(&(&b.agent, b.attempt)));
+        for run in &runs {
+            let slot = self.ledger.slots.entry(run.agent.clone()).or_insert_with(|| {
+                // Ours by its labels, and not in the ledger: it was lost or is older. Adopted.
+                Slot::new(run.pool.clone(), run.group.clone(), run.number, kind)
+            });
+            slot.attempt = slot.attempt.max(run.attempt);
+        }
         for run in runs {
-            self.listed_run(kind, run, now);
+            self.listed_run(run, now);
         }
         let missing: Vec<(AgentName, u32)> = self
             .runs
@@ -307,15 +358,15 @@ impl Known {
         self.strays.retain(still_there);
     }
 
-    fn listed_run(&mut self, kind: RuntimeKind, run: RunListed, now: At) {
-        let slot = self.ledger.slots.entry(run.agent.clone()).or_insert_with(|| {
-            // Ours by its labels, and not in the ledger: it was lost or is older. Adopted.
-            Slot::new(run.pool.clone(), run.group.clone(), run.number, kind)
-        });
-        slot.attempt = slot.attempt.max(run.attempt);
+    fn listed_run(&mut self, run: RunListed, now: At) {
+        let Some(slot) = self.ledger.slots.get_mut(&run.agent) else { return };
         let runs = run.state == RunState::Running;
+        slot.start_unheard &= run.state == RunState::Created || run.attempt < slot.attempt;
         let own = self.runs.get(&run.agent);
-        if own.is_none_or(|own| own.attempt < run.attempt && (runs || !own.runs())) {
+        // It ended before a newer one was decided: what followed from its end is in the ledger.
+        let old_news = !runs && run.attempt < slot.attempt;
+        let takes_over = own.is_none_or(|own| own.attempt < run.attempt && (runs || !own.runs()));
+        if takes_over && !old_news {
             let state = match run.state {
                 // Its end is taken in below, with everything that follows from it.
                 RunState::Ended(_) => RunState::Running,
@@ -342,8 +393,11 @@ impl Known {
     }
 
     /// Another run is the agent's run: the one before stays known as what it is.
-    fn replace(&mut self, agent: &AgentName, run: Run) {
+    pub(crate) fn replace(&mut self, agent: &AgentName, run: Run) {
         let attempt = run.attempt;
+        if run.runs() {
+            self.remains.remove(&(agent.clone(), attempt));
+        }
         let before = self.runs.insert(agent.clone(), run);
         let Some(before) = before.filter(|before| before.attempt != attempt) else { return };
         let key = (agent.clone(), before.attempt);
@@ -381,6 +435,7 @@ impl Known {
     fn new_run(&mut self, agent: &AgentName, attempt: u32, listener: Listener, now: At) {
         self.replace(agent, Run::new(attempt, RunState::Running, listener, now));
         if let Some(slot) = self.ledger.slots.get_mut(agent) {
+            slot.start_unheard &= attempt < slot.attempt;
             begin_again(slot, RunState::Running);
         }
     }
@@ -424,10 +479,8 @@ impl Known {
             Heard::Registering => run.listener = Listener::Registering,
             Heard::Registered(row) => {
                 // Heard again of an adopted run: a disable of that row still is ours to undo.
-                if slot.row != Some(row) {
-                    slot.disabled_by_us = false;
-                }
-                slot.row = Some(row);
+                slot.disabled_by_us &= slot.row == Some(row);
+                slot.row_is(row, now);
                 slot.registered = true;
                 if run.listener == Listener::Registering || run.listener == Listener::Unknown {
                     run.listener = Listener::Starting;

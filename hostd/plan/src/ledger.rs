@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleet_model::{AgentName, Assignment, At, GroupName, Order, PoolName, RuntimeKind};
+use fleet_model::{
+    AgentName, Assignment, At, GroupName, Order, PoolName, RuntimeKind,
+    numbers::{AZURE_STALE, BACKOFF_MAX},
+};
 use serde::{Deserialize, Serialize};
 
 /// The ledger. hostd stores it before it acts on it.
@@ -15,6 +18,9 @@ pub struct Ledger {
     /// Pools that the newest assignment no longer names, although they have slots here: kept as
     /// they last were.
     pub orphaned: BTreeSet<PoolName>,
+    /// The highest attempt of any slot that was forgotten. A new slot counts on from there: late news
+    /// of a run must not be taken for news of another one under the same name.
+    pub attempts_used: u32,
     /// All slots.
     pub slots: BTreeMap<AgentName, Slot>,
 }
@@ -32,16 +38,27 @@ pub struct Slot {
     pub runtime: RuntimeKind,
     /// The last attempt used. Written before the run is made, so that no two runs share a name.
     pub attempt: u32,
+    /// That attempt was asked for, and nothing was heard of it: perhaps it was made. Under the same
+    /// name it is found; under a new one it would be a second run of the same agent.
+    pub start_unheard: bool,
     /// hostd holds the registration's files.
     pub registered: bool,
     /// Its row at Azure, where known.
     pub row: Option<RowId>,
     /// What is wanted of it.
     pub role: Role,
+    /// A run was to register, and what row it made, if any, is not known yet.
+    pub row_unsure: bool,
+    /// A read of the row that is asked before then decides nothing: it may show what was before the
+    /// row came to be, or an earlier disable than the one that counts.
+    pub reads_count_from: At,
     /// Written before Azure is asked to disable it: such a disable is ours to undo.
     pub disabled_by_us: bool,
     /// How far its removal is; none while it is kept.
     pub removal: Option<Removal>,
+    /// Written before its run is asked to end: that run goes, whatever is wanted meanwhile, for a
+    /// job given to it would die with it.
+    pub stop_begun: bool,
     /// Its last run ended without saying goodbye: Azure may hold its session for minutes.
     pub unclean_since: Option<At>,
     /// Failures in a row.
@@ -115,17 +132,54 @@ impl Slot {
             number,
             runtime,
             attempt: 0,
+            start_unheard: false,
             registered: false,
             row: None,
+            row_unsure: false,
+            reads_count_from: At(0),
             role: Role::Run,
             disabled_by_us: false,
             removal: None,
+            stop_begun: false,
             unclean_since: None,
             failures: 0,
             retry_at: None,
             failed_why: String::new(),
             updates: 0,
         }
+    }
+
+    /// hostd was away, for a moment or for days: what it saw of row and worker before does not
+    /// allow a stop any more. The removal looks anew.
+    pub(crate) fn evidence_lapses(&mut self) {
+        if let Some(Removal::Settling { .. } | Removal::Checking | Removal::Stopping { .. }) =
+            self.removal
+        {
+            self.removal = Some(Removal::Watching);
+        }
+    }
+
+    /// Its row is this one.
+    pub(crate) fn row_is(&mut self, row: RowId, now: At) {
+        self.row_unsure = false;
+        if self.row != Some(row) {
+            self.row = Some(row);
+            self.row_changed(now);
+        }
+    }
+
+    /// Its row was made or enabled, at the latest now: what Azure says until its answers are newer
+    /// than that does not count.
+    pub(crate) fn row_changed(&mut self, now: At) {
+        self.reads_count_from = now + AZURE_STALE;
+    }
+
+    /// hostd's clock may have been set back since these were written: none is further away than it
+    /// can be.
+    pub(crate) fn clock_is(&mut self, now: At) {
+        self.reads_count_from = self.reads_count_from.min(now + AZURE_STALE);
+        self.unclean_since = self.unclean_since.map(|since| since.min(now));
+        self.retry_at = self.retry_at.map(|at| at.min(now + 2 * BACKOFF_MAX));
     }
 
     /// It holds the group's last registration and nothing else.

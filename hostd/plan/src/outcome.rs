@@ -52,6 +52,9 @@ impl Known {
         let key = (agent.clone(), attempt);
         if self.strays.remove(&key) {
             self.remains.insert(key, RunState::Ended(code));
+            if let Some(slot) = self.ledger.slots.get_mut(agent).filter(|slot| slot.row_unsure) {
+                slot.row_changed(now);
+            }
             return;
         }
         let Some(run) = self.runs.get_mut(agent).filter(|run| run.attempt == attempt) else {
@@ -74,6 +77,12 @@ impl Known {
             look.next = now;
         }
         let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
+        slot.stop_begun = false;
+        // Codes of our entry: it came to no registration.
+        slot.row_unsure &= !matches!(code, Some(70 | 78));
+        if slot.row_unsure {
+            slot.row_changed(now);
+        }
         if matches!(slot.removal, Some(Removal::Stopping { .. })) {
             slot.removal = Some(Removal::Releasing);
         }
@@ -156,7 +165,7 @@ impl Known {
             Action::Start { agent, attempt, .. } => self.start_done(&agent, attempt, outcome, now),
             Action::RemoveRun { agent, attempt } => match outcome {
                 Outcome::Done => self.removed(&agent, attempt, now),
-                Outcome::StillRuns => self.run_evidently(&agent, attempt, now),
+                Outcome::StillRuns => self.still_runs(&agent, attempt, now),
                 other => self.engine_failed(&agent, other, now),
             },
             Action::EndRun { agent, attempt } => match outcome {
@@ -172,7 +181,7 @@ impl Known {
                     self.look_at(&agent, now);
                 }
             }
-            Action::Enable { agent, .. } => self.enable_done(&agent, &outcome),
+            Action::Enable { agent, .. } => self.enable_done(&agent, &outcome, now),
             Action::ReadRow { agent, row } => match outcome {
                 // The row came to be, or changed, while it was looked for: the answer is about
                 // something else. A lookup that missed a fresh registration must not pass for
@@ -201,7 +210,10 @@ impl Known {
             Action::DeleteRow { agent, .. } => self.delete_done(&agent, &outcome, now),
             Action::Forget { agent } => match outcome {
                 Outcome::Done => {
-                    self.ledger.slots.remove(&agent);
+                    if let Some(slot) = self.ledger.slots.remove(&agent) {
+                        let used = &mut self.ledger.attempts_used;
+                        *used = slot.attempt.max(*used);
+                    }
                     self.runs.remove(&agent);
                     self.rows.remove(&agent);
                     self.looks.remove(&agent);
@@ -216,35 +228,51 @@ impl Known {
         match self.runs.get_mut(agent).filter(|run| run.attempt == attempt) {
             // It never began: nothing to learn from its end.
             Some(run) if run.state == RunState::Created => run.state = RunState::Ended(None),
-            Some(_) => self.run_ended(agent, attempt, None, now),
-            None => {}
+            _ => self.run_ended(agent, attempt, None, now),
         }
+        self.run_is_gone(agent, attempt);
+        if let Some(slot) = self.ledger.slots.get_mut(agent).filter(|slot| slot.row_unsure) {
+            slot.row_changed(now);
+        }
+    }
+
+    /// Nothing is left of a run; its number is used up.
+    pub(crate) fn run_is_gone(&mut self, agent: &AgentName, attempt: u32) {
         self.remains.remove(&(agent.clone(), attempt));
+        if let Some(slot) = self.ledger.slots.get_mut(agent) {
+            slot.start_unheard &= attempt < slot.attempt;
+        }
+    }
+
+    fn still_runs(&mut self, agent: &AgentName, attempt: u32, now: At) {
+        match self.remains.get(&(agent.clone(), attempt)) {
+            // Its end was heard while the answer was on its way; what ended stays ended.
+            Some(RunState::Ended(Some(_))) => {
+                self.waits.insert(agent.clone(), now + ENGINE_RETRY);
+            }
+            _ => self.run_evidently(agent, attempt, now),
+        }
     }
 
     fn start_done(&mut self, agent: &AgentName, attempt: u32, outcome: Outcome, now: At) {
         let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
         // No answer, or a bad one: it may have been made all the same, and may yet begin. It counts
         // as there until the engine says that it is not.
-        let unseen = self.runs.get(agent).is_none_or(|run| run.attempt < attempt);
+        let key = (agent.clone(), attempt);
+        let unseen = self.runs.get(agent).is_none_or(|run| {
+            run.attempt < attempt || (run.attempt == attempt && run.state == RunState::Created)
+        });
+        // Its end may have been heard before this.
+        let unseen = unseen && !matches!(self.remains.get(&key), Some(RunState::Ended(_)));
         if unseen && matches!(outcome, Outcome::EngineDown(_) | Outcome::Failed(_)) {
-            self.remains.insert((agent.clone(), attempt), RunState::Created);
+            self.remains.insert(key, RunState::Created);
         }
         match outcome {
             Outcome::Done => {
-                let again = self.runs.get(agent).is_none_or(|run| {
-                    run.attempt < attempt
-                        || (run.attempt == attempt && run.state == RunState::Created)
-                });
-                // A run restarted for an update is the same run, running again.
-                let updated = self.runs.get(agent).is_some_and(|r| {
-                    r.attempt == attempt && matches!(r.state, RunState::Ended(Some(3 | 4)))
-                });
-                slot.unclean_since = None;
-                if again || updated {
+                slot.start_unheard = false;
+                if unseen {
                     let run = Run::new(attempt, RunState::Running, Listener::Starting, now);
-                    self.runs.insert(agent.clone(), run);
-                    self.remains.remove(&(agent.clone(), attempt));
+                    self.replace(agent, run);
                 }
             }
             Outcome::ImageMissing { image, why } => {
@@ -257,6 +285,7 @@ impl Known {
                 self.engines.insert(slot.runtime, EngineState::Down(why));
             }
             Outcome::Failed(why) => {
+                slot.start_unheard = false;
                 fail(slot, agent, why, false, false, now);
                 let pool = slot.pool.clone();
                 self.charge(&pool, now);
@@ -265,8 +294,10 @@ impl Known {
         }
     }
 
-    fn enable_done(&mut self, agent: &AgentName, outcome: &Outcome) {
+    fn enable_done(&mut self, agent: &AgentName, outcome: &Outcome, now: At) {
         let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
+        // Also without an answer: it may have been done until now.
+        slot.row_changed(now);
         match outcome {
             Outcome::Done => {
                 slot.disabled_by_us = false;
@@ -305,12 +336,18 @@ impl Known {
 
     fn row_read(&mut self, agent: &AgentName, read: RowRead, now: At) {
         let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
+        let look = self.looks.entry(agent.clone()).or_default();
+        // Something happened to the row since it was asked for: asked again when answers count.
+        let counts = look.asked >= slot.reads_count_from;
         let (row, state) = match read {
             RowRead::There(row, state) => (row, state),
+            RowRead::Gone if !counts => {
+                look.next = now;
+                return;
+            }
             RowRead::Gone => {
                 let live = self.runs.get(agent).is_some_and(|r| r.state == RunState::Running);
                 self.rows.remove(agent);
-                let look = self.looks.entry(agent.clone()).or_default();
                 // Never seen under this name: a run that registers at this moment has no row yet.
                 if slot.row.is_none() && live && look.busy_reads < UNSEEN_READS {
                     self.busy_read(agent, now);
@@ -321,7 +358,7 @@ impl Known {
                 return;
             }
         };
-        slot.row = Some(row);
+        slot.row_is(row, now);
         let busy = state.assigned.is_some();
         let online = state.online;
         let enabled = state.enabled;
@@ -331,10 +368,11 @@ impl Known {
             self.busy_read(agent, now);
             return;
         }
-        self.looks.insert(
-            agent.clone(),
-            Look { next: now + BUSY_READ_FIRST, clear: true, online, ..Look::default() },
-        );
+        if !counts {
+            look.next = now;
+            return;
+        }
+        *look = Look { next: now + BUSY_READ_FIRST, clear: true, online, ..Look::default() };
         let live = self.runs.get(agent).is_some_and(|r| r.state == RunState::Running);
         if let Some(slot) = self.ledger.slots.get_mut(agent) {
             clear_read(slot, enabled, live, now);
@@ -342,7 +380,8 @@ impl Known {
     }
 
     fn checked(&mut self, agent: &AgentName, attempt: u32, outcome: Outcome, now: At) {
-        let current = self.runs.get(agent).is_some_and(|run| run.attempt == attempt);
+        // Of a run that ended meanwhile nothing follows: its row decides.
+        let current = self.live(agent).is_some_and(|run| run.attempt == attempt);
         let Some(slot) = self.ledger.slots.get_mut(agent).filter(|_| current) else { return };
         let free = matches!(outcome, Outcome::Worker(Worker::None));
         match (slot.removal, free) {
@@ -402,7 +441,7 @@ impl Known {
     /// The row holds a request: the next read comes later than the last one did.
     fn busy_read(&mut self, agent: &AgentName, now: At) {
         let look = self.looks.entry(agent.clone()).or_default();
-        look.busy_reads += 1;
+        look.busy_reads = (look.busy_reads + 1).min(UNSEEN_READS);
         look.clear = false;
         let wait = BUSY_READ_FIRST.saturating_mul(1 << (look.busy_reads - 1).min(8));
         look.next = now + wait.min(BUSY_READ_MAX);
@@ -454,6 +493,7 @@ fn lose_row(slot: &mut Slot) {
 /// Azure has no such row: no job can come for it any more.
 fn row_is_gone(slot: &mut Slot, live: bool) {
     lose_row(slot);
+    slot.row_unsure &= live;
     slot.unclean_since = None;
     slot.removal = match slot.removal {
         Some(Removal::Watching | Removal::Settling { .. } | Removal::Disabling) if live => {

@@ -82,13 +82,14 @@ fn keep(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Next {
     if let Some(row) = enable {
         return Next::Do(Action::Enable { agent: agent.clone(), row });
     }
-    if known.live(agent).is_some() {
-        return removal::sweep_older(known, agent).unwrap_or(Next::Wait);
+    if let Some(run) = known.live(agent) {
+        return removal::sweep_older(known, agent, run.attempt).unwrap_or(Next::Wait);
     }
     // A pool that is not in the assignment has no template: its agents are left as they are.
     let Some(group) = known.group_of(slot) else { return Next::Wait };
     if let Some(at) = slot.retry_at.filter(|at| *at > now) {
-        return Next::At(at);
+        // Of an agent that keeps failing only its newest run is left to look at.
+        return removal::sweep_older(known, agent, slot.attempt).unwrap_or(Next::At(at));
     }
     if let Some(next) = unclean(known, agent, slot, now) {
         return next;
@@ -113,9 +114,13 @@ fn unclean(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Option<Nex
         // Offline and free: the registration is good, the next run may use it. A row whose
         // registration hostd does not hold is of no use to it.
         (true, Some(_)) if !look.online && slot.registered => return None,
-        (true, Some(row)) => Next::Do(Action::DeleteRow { agent: agent.clone(), row }),
-        (_, row) if look.next <= now => Next::Do(Action::ReadRow { agent: agent.clone(), row }),
-        _ => Next::At(look.next),
+        // What the engine began late may run and own the row: removing what is left tells.
+        (true, Some(row)) => removal::sweep(known, agent)
+            .unwrap_or_else(|| Next::Do(Action::DeleteRow { agent: agent.clone(), row })),
+        (_, row) => match look.next.max(slot.reads_count_from) {
+            due if due <= now => Next::Do(Action::ReadRow { agent: agent.clone(), row }),
+            due => Next::At(due),
+        },
     })
 }
 
@@ -154,15 +159,7 @@ fn start(known: &Known, agent: &AgentName, slot: &Slot, group: &GroupAssignment,
     let updated =
         matches!(known.run(agent).map(|run| run.state), Some(RunState::Ended(Some(3 | 4))))
             && slot.updates == 1;
-    // Written down, perhaps made, and never seen to run: by a hostd that did not live to hear, or an
-    // engine that answered too late. Under the same name it is found; under a new one it would be
-    // a second run of the same agent.
-    let unheard = slot.attempt > 0
-        && slot.failures == 0
-        && known
-            .run(agent)
-            .is_none_or(|run| run.attempt < slot.attempt || run.state == RunState::Created);
-    let attempt = if updated || unheard { slot.attempt } else { slot.attempt + 1 };
+    let attempt = if updated || slot.start_unheard { slot.attempt } else { slot.attempt + 1 };
     Next::Do(Action::Start { agent: agent.clone(), attempt, registered })
 }
 

@@ -29,20 +29,31 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
     let run = known.live(agent);
     let look = known.looks.get(agent).cloned().unwrap_or_default();
     let Some(step) = slot.removal else { return Next::Wait };
-    // Nothing at Azure and nothing running: there is nothing to be careful about.
-    if run.is_none() && slot.row.is_none() && slot.unclean_since.is_none() {
-        return forget(known, agent);
+    let read_from = |due: At| match due.max(slot.reads_count_from) {
+        due if due <= now => Next::Do(Action::ReadRow { agent: agent.clone(), row: slot.row }),
+        due => Next::At(due),
+    };
+    let read_when_due = || read_from(look.next);
+    if run.is_none() {
+        // What may yet begin goes before the row: it could register once more.
+        if let Some(sweep) = sweep(known, agent) {
+            return sweep;
+        }
+        if slot.row.is_none() {
+            return match slot.row_unsure {
+                true => read_when_due(),
+                false => Next::Do(Action::Forget { agent: agent.clone() }),
+            };
+        }
     }
-    let read = || Next::Do(Action::ReadRow { agent: agent.clone(), row: slot.row });
-    let read_when_due = || if look.next <= now { read() } else { Next::At(look.next) };
     match (step, slot.row) {
         // It registers right now: its row comes with the end of that.
         (_, None) if run.is_some_and(|run| run.listener == Listener::Registering) => Next::Wait,
         (Removal::Disabling, Some(row)) => Next::Do(Action::Disable { agent: agent.clone(), row }),
         (Removal::Disabling | Removal::Watching, _) => read_when_due(),
         (Removal::Settling { clear_since }, _) => {
-            let due = clear_since + settle_time(known, slot);
-            if run.is_none() || due <= now { read() } else { Next::At(due) }
+            let settled = clear_since + settle_time(known, slot);
+            read_from(if run.is_none() { now } else { settled })
         }
         (Removal::Checking, _) => match run {
             Some(run) => {
@@ -51,21 +62,22 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
             None => read_when_due(),
         },
         (Removal::Stopping { asked }, _) => match (run, asked) {
-            (None, _) => release(known, agent, slot, look.clear),
+            // Cannot be: the end of a run takes its removal on.
+            (None, _) => read_when_due(),
             (Some(run), None) => {
                 Next::Do(Action::Interrupt { agent: agent.clone(), attempt: run.attempt })
             }
             (Some(run), Some(asked)) => stubborn(agent, run.attempt, asked, look.no_worker_at, now),
         },
-        (Removal::Releasing, _) => match run {
-            None => release(known, agent, slot, look.clear),
-            // Cannot be: a run that appears late takes the removal back to its beginning.
-            Some(_) => Next::Wait,
+        (Removal::Releasing, Some(row)) => match look.clear {
+            true if slot.role == Role::Hold => {
+                Next::Do(Action::Enable { agent: agent.clone(), row })
+            }
+            true => Next::Do(Action::DeleteRow { agent: agent.clone(), row }),
+            // The last clear read may be days old after a restart: read again before the delete.
+            false => read_when_due(),
         },
-        (Removal::Released, _) => match slot.role {
-            Role::Remove => forget(known, agent),
-            Role::Run | Role::Hold => sweep(known, agent).unwrap_or(Next::Wait),
-        },
+        (Removal::Releasing | Removal::Released, _) => Next::Wait,
     }
 }
 
@@ -84,28 +96,10 @@ fn stubborn(agent: &AgentName, attempt: u32, asked: At, no_worker_at: Option<At>
     }
 }
 
-/// No run is left: the row goes, or is enabled again as the offline placeholder.
-fn release(known: &Known, agent: &AgentName, slot: &Slot, clear: bool) -> Next {
-    let Some(row) = slot.row else { return forget(known, agent) };
-    let agent = agent.clone();
-    match slot.role {
-        // The last clear read may be days old after a restart: read again before the delete.
-        _ if !clear => Next::Do(Action::ReadRow { agent, row: Some(row) }),
-        Role::Hold => Next::Do(Action::Enable { agent, row }),
-        Role::Remove | Role::Run => Next::Do(Action::DeleteRow { agent, row }),
-    }
-}
-
-/// The slot goes, remains first.
-fn forget(known: &Known, agent: &AgentName) -> Next {
-    sweep(known, agent).unwrap_or_else(|| Next::Do(Action::Forget { agent: agent.clone() }))
-}
-
-/// Removes remains of runs older than the live one.
-pub(crate) fn sweep_older(known: &Known, agent: &AgentName) -> Option<Next> {
-    let live = known.live(agent)?.attempt;
+/// Removes remains of runs older than `newest`.
+pub(crate) fn sweep_older(known: &Known, agent: &AgentName, newest: u32) -> Option<Next> {
     sweep(known, agent).filter(
-        |next| matches!(next, Next::Do(Action::RemoveRun { attempt, .. }) if *attempt < live),
+        |next| matches!(next, Next::Do(Action::RemoveRun { attempt, .. }) if *attempt < newest),
     )
 }
 

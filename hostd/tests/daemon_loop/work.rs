@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleet_model::{ConditionKind, Order, Phase};
+use fleet_model::{ConditionKind, Order, Phase, numbers::AZURE_STALE};
 use hostd::host_loop::Input;
 
 use crate::world::{HOUR, MINUTE, SETTLE, World, assignment, condition, phases};
@@ -31,8 +31,9 @@ async fn a_removal_keeps_its_order_and_its_settle_time() {
     let steps: Vec<(Duration, String)> = world.journal.about(&[&row, &run, agent.as_str()]);
     let verbs: Vec<&str> =
         steps.iter().filter_map(|(_, line)| line.split(' ').next()).skip(1).collect();
-    let wanted = ["disable", "read", "read", "worker", "interrupt", "delete", "remove", "forget"];
+    let wanted = ["disable", "read", "read", "worker", "interrupt", "remove", "delete", "forget"];
     assert_eq!(verbs, wanted, "{steps:?}");
+    assert!(steps[2].0 >= AZURE_STALE, "no answer from before its registration counts: {steps:?}");
     assert!(steps[3].0 - steps[2].0 >= SETTLE, "{steps:?}");
     // In the history too, with its reason, since the row is somebody else's place.
     let told = host.history.try_recv().expect("told");

@@ -32,6 +32,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 pub const HOST_LEASE: Duration = Duration::from_secs(30);
 /// Between the two reads of a disabled row without a request that allow a stop.
 pub const SETTLE: Duration = Duration::from_secs(20);
+/// An answer of Azure may show what was up to this long ago.
+pub const AZURE_STALE: Duration = Duration::from_secs(30);
 /// The start cap's bucket holds this many times the wanted agents of a pool on a host.
 pub const START_CAP_BURST_FACTOR: u32 = 2;
 /// Starts that the start cap gives back each minute.
@@ -78,6 +80,7 @@ mod tests {
             ("HEARTBEAT", secs(HEARTBEAT)),
             ("HOST_LEASE", secs(HOST_LEASE)),
             ("SETTLE", secs(SETTLE)),
+            ("AZURE_STALE", secs(AZURE_STALE)),
             ("START_CAP_BURST_FACTOR", START_CAP_BURST_FACTOR.to_string()),
             ("START_CAP_REFILL_PER_MINUTE", START_CAP_REFILL_PER_MINUTE.to_string()),
             ("HOST_CERTIFICATE_LIFE", secs(HOST_CERTIFICATE_LIFE)),

@@ -1,0 +1,189 @@
+//! Every game there is, up to a purse: all positions, and from each of them a kind world comes to
+//! what is wanted.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
+
+use crate::{
+    moves::Move,
+    world::{Purse, Unwanted, World},
+};
+
+/// A position that was met.
+struct Met {
+    /// How it was come to first.
+    from: Option<(u64, Move)>,
+    /// Where a kind world goes from here.
+    kind: Option<u64>,
+}
+
+fn key(world: &World) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    world.position().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The moves from the beginning.
+fn path(met: &HashMap<u64, Met>, mut at: u64) -> Vec<&Move> {
+    let mut moves = Vec::new();
+    while let Some((before, next)) = met.get(&at).and_then(|met| met.from.as_ref()) {
+        moves.push(next);
+        at = *before;
+    }
+    moves.reverse();
+    moves
+}
+
+fn tell(start: &World, met: &HashMap<u64, Met>, at: u64, what: &str) -> ! {
+    let mut world = start.clone();
+    for next in path(met, at) {
+        world = world.after(next);
+        println!("{next:?}: {world}");
+    }
+    panic!("{what}, after the {} moves above", path(met, at).len());
+}
+
+/// Plays every game; the number of positions.
+fn explore(unwanted: Unwanted, purse: Purse) -> usize {
+    let start = World::new(unwanted, purse);
+    let mut met = HashMap::from([(key(&start), Met { from: None, kind: None })]);
+    let mut open = vec![(key(&start), start.clone())];
+    while let Some((at, world)) = open.pop() {
+        if let Some(what) = &world.violation {
+            tell(&start, &met, at, what);
+        }
+        let kind = world.kind_move();
+        if kind.is_none()
+            && let Err(what) = world.goal()
+        {
+            tell(&start, &met, at, &what);
+        }
+        for next in world.moves() {
+            let after = world.after(&next);
+            let then = key(&after);
+            if kind.as_ref() == Some(&next)
+                && let Some(met) = met.get_mut(&at)
+            {
+                met.kind = Some(then);
+            }
+            met.entry(then).or_insert_with(|| {
+                open.push((then, after));
+                Met { from: Some((at, next)), kind: None }
+            });
+        }
+    }
+    let mut good: HashMap<u64, bool> = HashMap::new();
+    for from in met.keys() {
+        let (mut walk, mut at) = (Vec::new(), *from);
+        loop {
+            match good.insert(at, false) {
+                Some(true) => break,
+                Some(false) => tell(&start, &met, at, "even a kind world goes round in circles"),
+                None => walk.push(at),
+            }
+            match met[&at].kind {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        good.insert(at, true);
+        good.extend(walk.into_iter().map(|at| (at, true)));
+    }
+    met.len()
+}
+
+fn explored(purse: Purse) {
+    explored_from(&[Unwanted::Gone, Unwanted::Held], purse);
+}
+
+fn explored_from(unwanted: &[Unwanted], purse: Purse) {
+    for unwanted in unwanted {
+        let positions = explore(*unwanted, purse);
+        println!("{unwanted:?}, {purse:?}: {positions} positions");
+        assert!(positions > 5_000, "{positions} positions are no game");
+    }
+}
+
+/// A job and one change of mind; each test adds a trick.
+const PLAIN: Purse = Purse {
+    jobs: 1,
+    flips: 1,
+    crashes: 0,
+    lost: 0,
+    stale: 0,
+    unknown: 0,
+    deaths: 0,
+    late: 0,
+    forged: 0,
+    stubborn: 0,
+    lapses: 0,
+    meddles: 0,
+    pauses: 0,
+};
+
+#[test]
+fn two_jobs_at_any_moment() {
+    explored(Purse { jobs: 2, flips: 2, ..PLAIN });
+}
+
+#[test]
+fn a_mind_changed_three_times() {
+    explored(Purse { flips: 3, ..PLAIN });
+}
+
+#[test]
+fn an_answer_that_does_not_come() {
+    explored(Purse { lost: 1, ..PLAIN });
+}
+
+#[test]
+fn an_answer_that_is_old() {
+    explored(Purse { flips: 2, stale: 1, ..PLAIN });
+}
+
+#[test]
+fn hostd_killed_between_any_two_steps() {
+    explored(Purse { crashes: 1, ..PLAIN });
+}
+
+#[test]
+fn a_list_that_cannot_be_read_a_line_that_lies_a_listener_that_stays() {
+    explored(Purse { flips: 2, unknown: 1, forged: 1, stubborn: 1, ..PLAIN });
+}
+
+#[test]
+fn a_job_that_azure_gives_up_while_its_worker_works() {
+    explored(Purse { lapses: 1, ..PLAIN });
+}
+
+#[test]
+fn somebody_who_enables_the_row_also_while_hostd_is_away() {
+    explored_from(&[Unwanted::Gone], Purse { meddles: 1, crashes: 1, ..PLAIN });
+}
+
+#[test]
+fn a_run_that_begins_late() {
+    explored(Purse { late: 1, ..PLAIN });
+}
+
+#[test]
+fn a_run_that_somebody_kills() {
+    explored_from(&[Unwanted::Gone], Purse { deaths: 1, ..PLAIN });
+}
+
+/// Two tricks in one game take minutes: with `FLEET_REMOVAL_DEEP=1`, else a small one.
+#[test]
+fn two_tricks_at_once() {
+    if std::env::var_os("FLEET_REMOVAL_DEEP").is_none() {
+        return explored(Purse { unknown: 1, stubborn: 1, ..PLAIN });
+    }
+    explored_from(&[Unwanted::Held], Purse { meddles: 1, crashes: 1, ..PLAIN });
+    explored_from(&[Unwanted::Held], Purse { deaths: 1, ..PLAIN });
+    explored(Purse { lost: 2, ..PLAIN });
+    explored(Purse { crashes: 1, lost: 1, ..PLAIN });
+    explored(Purse { pauses: 1, ..PLAIN });
+    explored(Purse { flips: 2, stale: 2, ..PLAIN });
+    explored(Purse { late: 1, lost: 1, ..PLAIN });
+}
