@@ -8,8 +8,9 @@ use fleet_model::{
 
 use crate::{
     actions::SlotChange,
-    known::{Known, Listener},
+    known::Known,
     ledger::{Removal, Role, Slot},
+    runs::Listener,
 };
 
 /// What becomes of each slot of a pool.

@@ -6,7 +6,7 @@ use fleet_model::{
     AgentName, Assignment, CredentialRef, GroupName, ImageRef, PoolName, RowState, RuntimeKind,
 };
 
-use crate::{actions::Action, known::RunState, ledger::RowId};
+use crate::{actions::Action, ledger::RowId, runs::RunState};
 
 /// What happened. An event changes only what is known.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,7 @@
 
 mod actions;
 mod choose;
+mod ends;
 mod event;
 mod known;
 mod ledger;
@@ -25,10 +26,12 @@ mod outcome;
 mod phase;
 mod plan;
 mod removal;
+mod runs;
 mod starts;
 
 pub use actions::{Action, Plan, SlotChange, Subject};
 pub use event::{AzureFailure, Event, Heard, Outcome, RowRead, RunListed, Worker};
-pub use known::{EngineState, Known, Listener, OlderOrder, PhaseChange, Run, RunState};
+pub use known::{EngineState, Known, OlderOrder, PhaseChange};
 pub use ledger::{Ledger, Removal, Role, RowId, Slot};
 pub use plan::plan;
+pub use runs::{Listener, Run, RunState};

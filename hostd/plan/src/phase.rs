@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use fleet_model::{AgentName, AgentStatus, At, Condition, ConditionKind, Intent, Job, Mode, Phase};
 
 use crate::{
-    known::{EngineState, Known, Listener, PhaseChange, Run},
+    known::{EngineState, Known, PhaseChange},
     ledger::{Removal, Role, Slot},
+    runs::{Listener, Run},
     starts::ImageState,
 };
 

@@ -5,9 +5,10 @@ use fleet_model::{AgentName, At, Entry, GroupAssignment, RuntimeKind};
 use crate::{
     actions::{Action, Plan, SlotChange, Subject},
     choose::choose,
-    known::{EngineState, Known, Listener, RunState},
+    known::{EngineState, Known},
     ledger::{Role, Slot},
     removal::{self, Next},
+    runs::{Listener, RunState},
     starts::{ImageState, StartCap},
 };
 

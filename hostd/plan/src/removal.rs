@@ -6,8 +6,9 @@ use fleet_model::{AgentName, At, numbers::SETTLE};
 
 use crate::{
     actions::Action,
-    known::{Known, Listener},
+    known::Known,
     ledger::{Removal, Role, Slot},
+    runs::Listener,
 };
 
 /// A listener that was asked to end gets this long before its process list is read again.

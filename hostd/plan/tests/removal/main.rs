@@ -10,6 +10,7 @@
 //! * [`schedules`]: games at random, a hundred thousand of them.
 //! * [`exhaustive`]: every game there is, up to a purse.
 
+mod effects;
 mod exhaustive;
 mod moves;
 mod schedules;
