@@ -35,16 +35,16 @@ impl Known {
     ) {
         self.run_evident(agent, attempt, now);
         let key = (agent.clone(), attempt);
-        if self.strays.remove(&key) {
+        let own = self.runs.get(agent).is_some_and(|run| run.attempt == attempt);
+        // A stray, or one that was given up, began late and ended before it was seen to run.
+        if self.strays.remove(&key) || (!own && self.remains.contains_key(&key)) {
             self.remains.insert(key, RunState::Ended(code));
             if let Some(slot) = self.ledger.slots.get_mut(agent).filter(|slot| slot.row_unsure) {
                 slot.row_changed(now);
             }
             return;
         }
-        let Some(run) = self.runs.get_mut(agent).filter(|run| run.attempt == attempt) else {
-            return;
-        };
+        let Some(run) = self.runs.get_mut(agent).filter(|_| own) else { return };
         if matches!(run.state, RunState::Ended(_)) {
             return;
         }

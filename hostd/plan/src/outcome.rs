@@ -292,6 +292,18 @@ impl Known {
                 self.looks.entry(agent.clone()).or_default().no_worker_at = Some(now);
                 slot.failed_why = "the listener does not end when asked".into();
             }
+            // The hang watchdog looked: what works on is watched on.
+            (None, true) => {
+                self.looks.entry(agent.clone()).or_default().no_worker_at = Some(now);
+                if let Some(run) = self.runs.get_mut(agent) {
+                    run.complaint = "it hung after its job and was ended".into();
+                }
+            }
+            (None, false) => {
+                if let Some(run) = self.runs.get_mut(agent) {
+                    run.finished = run.finished.map(|_| now);
+                }
+            }
             _ => {}
         }
     }

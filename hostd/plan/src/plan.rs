@@ -1,6 +1,8 @@
 //! From what is known to what is done next.
 
-use fleet_model::{AgentName, At, Entry, GroupAssignment, RuntimeKind};
+use fleet_model::{
+    AgentName, At, Entry, GroupAssignment, Mode, RuntimeKind, numbers::HANG_WATCHDOG,
+};
 
 use crate::{
     actions::{Action, Plan, SlotChange, Subject},
@@ -8,7 +10,7 @@ use crate::{
     known::{EngineState, Known},
     ledger::{Role, Slot},
     removal::{self, Next},
-    runs::{Listener, RunState},
+    runs::{Listener, Run, RunState},
     starts::{ImageState, StartCap},
 };
 
@@ -84,7 +86,8 @@ fn keep(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Next {
         return Next::Do(Action::Enable { agent: agent.clone(), row });
     }
     if let Some(run) = known.live(agent) {
-        return removal::sweep_older(known, agent, run.attempt).unwrap_or(Next::Wait);
+        return removal::sweep_older(known, agent, run.attempt)
+            .unwrap_or_else(|| hang_watchdog(known, agent, slot, run, now));
     }
     // A pool that is not in the assignment has no template: its agents are left as they are.
     let Some(group) = known.group_of(slot) else { return Next::Wait };
@@ -96,6 +99,23 @@ fn keep(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Next {
         return next;
     }
     start(known, agent, slot, group, now)
+}
+
+/// In once mode a listener ends with its job. Some do not: one that has no worker either is ended,
+/// and its slot goes on. What it said may be a job's forgery, so the process list decides.
+fn hang_watchdog(known: &Known, agent: &AgentName, slot: &Slot, run: &Run, now: At) -> Next {
+    let once = known.group_of(slot).is_some_and(|group| group.template.mode == Mode::Once);
+    let finished = run.finished.filter(|_| once && run.listener == Listener::Finished);
+    let Some(due) = finished.map(|at| at + HANG_WATCHDOG) else { return Next::Wait };
+    if now < due {
+        return Next::At(due);
+    }
+    let (agent, attempt) = (agent.clone(), run.attempt);
+    let no_worker_at = known.looks.get(&agent).and_then(|look| look.no_worker_at);
+    Next::Do(match no_worker_at.is_some_and(|at| at >= due) {
+        true => Action::EndRun { agent, attempt },
+        false => Action::CheckWorker { agent, attempt },
+    })
 }
 
 /// After a run that did not say goodbye: Azure may hold its session longer than the agent waits for

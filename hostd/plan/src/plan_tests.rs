@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fleet_model::{
     AgentName, Assignment, AzureTarget, CredentialRef, GroupAssignment, HostName, Mode, Order,
     Phase, PoolAssignment, PoolName, RowState, Template, Wanted,
-    numbers::{AZURE_STALE, OFFLINE_GRACE, SETTLE},
+    numbers::{AZURE_STALE, HANG_WATCHDOG, OFFLINE_GRACE, SETTLE},
 };
 
 use super::*;
@@ -486,4 +486,31 @@ fn what_was_asked_for_in_vain_is_removed_before_its_slot_is_forgotten() {
     let looked = story.answer(&Outcome::Row(RowRead::Gone));
     assert_eq!(looked, [Action::ReadRow { agent: agent(1), row: None }]);
     assert_eq!(story.act(), [Action::Forget { agent: agent(1) }]);
+}
+
+#[test]
+fn a_listener_that_hangs_after_its_job_is_ended_when_no_worker_lives() {
+    let mut story = Story::idle(1);
+    story.hear(1, Heard::JobStarted("nightly".into()));
+    story.hear(1, Heard::JobFinished);
+    assert_eq!(story.act(), [], "it may end by itself");
+    story.wait(HANG_WATCHDOG);
+    let check = Action::CheckWorker { agent: agent(1), attempt: 1 };
+    // The line was a job's forgery, or its cleaning goes on: watched for another minute.
+    assert_eq!(story.answer(&Outcome::Worker(Worker::Present)), std::slice::from_ref(&check));
+    assert_eq!(story.act(), []);
+    story.wait(HANG_WATCHDOG);
+    assert_eq!(
+        story.answer(&Outcome::Worker(Worker::Unknown("no answer".into()))),
+        std::slice::from_ref(&check)
+    );
+    story.wait(HANG_WATCHDOG);
+    assert_eq!(story.answer(&Outcome::Worker(Worker::None)), [check]);
+    let ended = story.answer(&Outcome::Done);
+    assert_eq!(ended, [Action::EndRun { agent: agent(1), attempt: 1 }]);
+    // Its row is looked at, as after every end without a goodbye, and its registration used again.
+    let read = Action::ReadRow { agent: agent(1), row: Some(ROW) };
+    assert_eq!(story.answer(&row_of(false, None)), [read]);
+    assert!(story.known.ledger.slots[&agent(1)].failed_why.contains("hung after its job"));
+    assert!(matches!(story.act()[..], [Action::Start { attempt: 2, registered: true, .. }]));
 }

@@ -28,6 +28,8 @@ pub struct Run {
     pub started: At,
     /// Since when it has been waiting for jobs.
     pub listening: Option<At>,
+    /// Since when its job has been over, or a worker was last seen after that.
+    pub finished: Option<At>,
     /// hostd asked it to end.
     pub interrupted: bool,
     /// What it last complained about.
@@ -251,6 +253,7 @@ impl Known {
             }
             Heard::JobFinished => {
                 run.listener = Listener::Finished;
+                run.finished = Some(now);
                 run.job = None;
                 slot.failures = 0;
                 if let Some(row) = self.rows.get_mut(agent) {
@@ -292,6 +295,7 @@ impl Run {
             had_job: false,
             started: now,
             listening: None,
+            finished: None,
             interrupted: false,
             complaint: String::new(),
         }

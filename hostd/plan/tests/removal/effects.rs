@@ -51,6 +51,12 @@ impl World {
                 self.tell(Event::Heard { agent: agent(), attempt: *attempt, heard: heard.clone() });
             }
             Move::Go(attempt) => self.go(*attempt),
+            Move::Hang(attempt) => {
+                self.purse.hangs -= 1;
+                if let Some(run) = self.runs.get_mut(attempt) {
+                    run.hung = true;
+                }
+            }
             Move::Die(attempt) => {
                 self.purse.deaths -= 1;
                 self.end(*attempt, 137, false);
@@ -208,6 +214,7 @@ impl World {
             row: row.map(|row| row.agent_id),
             registers: row.is_none(),
             asked: false,
+            hung: false,
             stubborn: false,
         });
     }

@@ -119,6 +119,7 @@ const PLAIN: Purse = Purse {
     forged: 0,
     stubborn: 0,
     lapses: 0,
+    hangs: 0,
     meddles: 0,
     pauses: 0,
 };
@@ -161,6 +162,11 @@ fn a_job_that_azure_gives_up_while_its_worker_works() {
 #[test]
 fn somebody_who_enables_the_row_also_while_hostd_is_away() {
     explored_from(&[Unwanted::Gone], Purse { meddles: 1, crashes: 1, ..PLAIN });
+}
+
+#[test]
+fn a_listener_that_hangs_after_its_job_and_a_line_that_lies_of_it() {
+    explored(Purse { hangs: 1, forged: 1, unknown: 1, ..PLAIN });
 }
 
 #[test]

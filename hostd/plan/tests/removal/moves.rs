@@ -34,6 +34,8 @@ pub(crate) enum Move {
     Forge(u32, Heard),
     /// A run goes on.
     Go(u32),
+    /// A listener stays on after its job.
+    Hang(u32),
     /// Somebody kills a run.
     Die(u32),
     /// Azure gives a job to the row.
@@ -153,6 +155,7 @@ impl World {
             Life::Online => self.row.as_ref().is_some_and(|row| {
                 row.is_of(attempt) && (row.request || (run.asked && !run.stubborn))
             }),
+            Life::Finished => !run.hung,
             Life::Ended(_) => false,
             _ => true,
         }
@@ -219,6 +222,12 @@ impl World {
 
     fn moves_of_run(&self, attempt: u32, run: &Run, all: &mut Vec<Move>) {
         all.extend(self.goes_on(attempt, run).then_some(Move::Go(attempt)));
+        // One that began late and hangs as well is not found out by what it says.
+        let hangs = self.purse.hangs > 0
+            && run.life == Life::Finished
+            && !run.hung
+            && self.runs.keys().all(|other| *other <= attempt);
+        all.extend(hangs.then_some(Move::Hang(attempt)));
         all.extend((self.purse.deaths > 0 && run.runs()).then_some(Move::Die(attempt)));
     }
 
@@ -237,6 +246,7 @@ impl World {
                 next,
                 Move::Crash
                     | Move::Die(_)
+                    | Move::Hang(_)
                     | Move::Assign
                     | Move::Flip
                     | Move::Lapse

@@ -44,6 +44,7 @@ fn purse(rng: &mut StdRng) -> Purse {
         late: coin(1),
         forged: coin(1),
         stubborn: coin(1),
+        hangs: coin(1),
         lapses: coin(1),
         meddles: coin(1),
         pauses: coin(3),

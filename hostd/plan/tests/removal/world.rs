@@ -46,6 +46,8 @@ pub(crate) struct Purse {
     pub(crate) lapses: u8,
     /// Enables of the row by somebody else.
     pub(crate) meddles: u8,
+    /// Listeners that do not end after their job.
+    pub(crate) hangs: u8,
     /// Half minutes in which nothing else happens.
     pub(crate) pauses: u8,
 }
@@ -72,6 +74,7 @@ pub(crate) struct Run {
     /// It has no registration to begin with.
     pub(crate) registers: bool,
     pub(crate) asked: bool,
+    pub(crate) hung: bool,
     pub(crate) stubborn: bool,
 }
 
