@@ -41,6 +41,28 @@ async fn a_killed_hostd_adopts_its_agents_and_goes_on_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listener_that_hangs_after_its_job_makes_room_for_the_next() {
+    let world = World::new();
+    let mut host = world.start();
+    host.want(1, 1).await;
+    host.until_idle(1).await;
+    world.fake.script(|script| script.hang_after_job = true);
+    let agent = host.agents().remove(0);
+    let run = host.run(&agent);
+    world.fake.job_starts(&run, "long");
+    host.until(MINUTE, "busy", |view| view.agents[&agent].phase == Phase::Busy).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(world.journal.count("worker"), 0, "a long job is no hang");
+    world.fake.job_ends(&run, "Succeeded");
+    host.until(3 * MINUTE, "its next run", |view| {
+        let next = &view.agents[&agent];
+        next.phase == Phase::Idle && next.attempt == run.attempt + 1
+    })
+    .await;
+    assert_eq!(world.fake.calls().registrations, 1, "the slot's registration is used again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn killed_at_any_moment_of_scaling_it_converges_without_twins() {
     for step in 0..25 {
         let world = World::new();
