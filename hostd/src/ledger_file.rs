@@ -12,13 +12,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fleet_model::{At, numbers::BACKOFF_MAX};
+use fleet_model::{
+    At,
+    numbers::{AZURE_STALE, BACKOFF_MAX},
+};
 use fleet_proto::{
     files::{self, FileError},
     logging::Report,
     sha256_hex,
 };
-use hostd_plan::{Ledger, Removal};
+use hostd_plan::Ledger;
 use serde::{Deserialize, Serialize};
 
 const VERSION: u32 = 1;
@@ -228,18 +231,12 @@ fn read(path: &Path) -> Result<Ledger, Bad> {
 }
 
 /// Takes back times that lie in the future: the wall clock was set back since they were written,
-/// and nothing may wait for a moment that comes in a year.
+/// and nothing may wait for a moment that comes in a year. Times of a removal lapse with the restart.
 pub fn sane_times(ledger: &mut Ledger, now: At) {
     for slot in ledger.slots.values_mut() {
         slot.unclean_since = slot.unclean_since.map(|at| at.min(now));
         slot.retry_at = slot.retry_at.map(|at| at.min(now + BACKOFF_MAX));
-        slot.removal = slot.removal.map(|step| match step {
-            Removal::Settling { clear_since } => {
-                Removal::Settling { clear_since: clear_since.min(now) }
-            }
-            Removal::Stopping { asked } => Removal::Stopping { asked: asked.map(|at| at.min(now)) },
-            other => other,
-        });
+        slot.reads_count_from = slot.reads_count_from.min(now + AZURE_STALE);
     }
 }
 
@@ -335,11 +332,27 @@ mod tests {
         let slot = ledger.slots.values_mut().next().expect("one");
         slot.unclean_since = Some(At(u64::MAX));
         slot.retry_at = Some(At(u64::MAX));
-        slot.removal = Some(Removal::Settling { clear_since: At(u64::MAX) });
+        slot.reads_count_from = At(u64::MAX);
         sane_times(&mut ledger, now);
         let slot = ledger.slots.values().next().expect("one");
         assert_eq!(slot.unclean_since, Some(now));
         assert!(slot.retry_at.is_some_and(|at| at <= now + BACKOFF_MAX));
-        assert_eq!(slot.removal, Some(Removal::Settling { clear_since: now }));
+        assert_eq!(slot.reads_count_from, now + AZURE_STALE);
+    }
+
+    #[test]
+    fn a_ledger_of_an_older_hostd_is_read() {
+        let (_dir, file) = two_stored();
+        let added =
+            ["attempts_used", "start_unheard", "row_unsure", "reads_count_from", "stop_begun"];
+        let mut body =
+            serde_json::to_value(Stored { version: VERSION, ledger: &ledger(3) }).expect("JSON");
+        let slot = body["ledger"]["slots"]["nightly-h-01"].as_object_mut().expect("a slot");
+        slot.retain(|name, _| !added.contains(&name.as_str()));
+        body["ledger"].as_object_mut().expect("a ledger").remove("attempts_used");
+        let text = body.to_string();
+        let sum = sha256_hex(text.as_bytes());
+        fs::write(file.path(), format!("{text}\nsha256:{sum}\n")).expect("written");
+        assert_eq!(file.load().expect("read").ledger, ledger(3));
     }
 }

@@ -39,8 +39,8 @@ impl Known {
         // A stray, or one that was given up, began late and ended before it was seen to run.
         if self.strays.remove(&key) || (!own && self.remains.contains_key(&key)) {
             self.remains.insert(key, RunState::Ended(code));
-            if let Some(slot) = self.ledger.slots.get_mut(agent).filter(|slot| slot.row_unsure) {
-                slot.row_changed(now);
+            if let Some(slot) = self.ledger.slots.get_mut(agent) {
+                slot.may_have_registered(now);
             }
             return;
         }
@@ -65,9 +65,7 @@ impl Known {
         slot.stop_begun = false;
         // Codes of our entry: it came to no registration.
         slot.row_unsure &= !matches!(code, Some(70 | 78));
-        if slot.row_unsure {
-            slot.row_changed(now);
-        }
+        slot.may_have_registered(now);
         if matches!(slot.removal, Some(Removal::Stopping { .. })) {
             slot.removal = Some(Removal::Releasing);
         }

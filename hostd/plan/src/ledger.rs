@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_model::{
-    AgentName, Assignment, At, GroupName, Order, PoolName, RuntimeKind,
-    numbers::{AZURE_STALE, BACKOFF_MAX},
+    AgentName, Assignment, At, GroupName, Order, PoolName, RuntimeKind, numbers::AZURE_STALE,
 };
 use serde::{Deserialize, Serialize};
 
-/// The ledger. hostd stores it before it acts on it.
+/// The ledger. hostd stores it before it acts on it. What a newer hostd added has a default, so that
+/// the ledger of an older one is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ledger {
     /// Highest order ever taken; an older one is refused.
@@ -20,6 +20,7 @@ pub struct Ledger {
     pub orphaned: BTreeSet<PoolName>,
     /// The highest attempt of any slot that was forgotten. A new slot counts on from there: late news
     /// of a run must not be taken for news of another one under the same name.
+    #[serde(default)]
     pub attempts_used: u32,
     /// All slots.
     pub slots: BTreeMap<AgentName, Slot>,
@@ -40,6 +41,7 @@ pub struct Slot {
     pub attempt: u32,
     /// That attempt was asked for, and nothing was heard of it: perhaps it was made. Under the same
     /// name it is found; under a new one it would be a second run of the same agent.
+    #[serde(default)]
     pub start_unheard: bool,
     /// hostd holds the registration's files.
     pub registered: bool,
@@ -48,9 +50,11 @@ pub struct Slot {
     /// What is wanted of it.
     pub role: Role,
     /// A run was to register, and what row it made, if any, is not known yet.
+    #[serde(default)]
     pub row_unsure: bool,
     /// A read of the row that is asked before then decides nothing: it may show what was before the
     /// row came to be, or an earlier disable than the one that counts.
+    #[serde(default)]
     pub reads_count_from: At,
     /// Written before Azure is asked to disable it: such a disable is ours to undo.
     pub disabled_by_us: bool,
@@ -58,6 +62,7 @@ pub struct Slot {
     pub removal: Option<Removal>,
     /// Written before its run is asked to end: that run goes, whatever is wanted meanwhile, for a
     /// job given to it would die with it.
+    #[serde(default)]
     pub stop_begun: bool,
     /// Its last run ended without saying goodbye: Azure may hold its session for minutes.
     pub unclean_since: Option<At>,
@@ -174,12 +179,12 @@ impl Slot {
         self.reads_count_from = now + AZURE_STALE;
     }
 
-    /// hostd's clock may have been set back since these were written: none is further away than it
-    /// can be.
-    pub(crate) fn clock_is(&mut self, now: At) {
-        self.reads_count_from = self.reads_count_from.min(now + AZURE_STALE);
-        self.unclean_since = self.unclean_since.map(|since| since.min(now));
-        self.retry_at = self.retry_at.map(|at| at.min(now + 2 * BACKOFF_MAX));
+    /// A run is gone that may have registered without a word: what Azure says of the row counts when
+    /// it cannot be older than that.
+    pub(crate) fn may_have_registered(&mut self, now: At) {
+        if self.row_unsure {
+            self.row_changed(now);
+        }
     }
 
     /// It holds the group's last registration and nothing else.

@@ -126,8 +126,8 @@ impl Known {
             _ => self.run_ended(agent, attempt, None, now),
         }
         self.run_is_gone(agent, attempt);
-        if let Some(slot) = self.ledger.slots.get_mut(agent).filter(|slot| slot.row_unsure) {
-            slot.row_changed(now);
+        if let Some(slot) = self.ledger.slots.get_mut(agent) {
+            slot.may_have_registered(now);
         }
     }
 

@@ -68,11 +68,7 @@ impl Known {
     pub(crate) fn listed(&mut self, kind: RuntimeKind, runs: Vec<RunListed>, now: At) {
         let was_away = self.engines.insert(kind, EngineState::Up) != Some(EngineState::Up);
         for slot in self.ledger.slots.values_mut().filter(|slot| slot.runtime == kind && was_away) {
-            slot.clock_is(now);
-            // A run may have registered and gone meanwhile.
-            if slot.row_unsure {
-                slot.row_changed(now);
-            }
+            slot.may_have_registered(now);
         }
         let listed: BTreeSet<(AgentName, u32)> =
             runs.iter().map(|run| (run.agent.clone(), run.attempt)).collect();
