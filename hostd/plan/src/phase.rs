@@ -99,7 +99,7 @@ impl Known {
         now: At,
     ) -> (Phase, String) {
         if let Some(step) = slot.removal {
-            return self.leaving(slot, step, run.is_some(), has_job);
+            return self.leaving(slot, step, run.is_some(), has_job, now);
         }
         let Some(run) = run else { return self.waiting(slot, now) };
         let row = self.rows.get(agent);
@@ -125,7 +125,14 @@ impl Known {
         }
     }
 
-    fn leaving(&self, slot: &Slot, step: Removal, runs: bool, has_job: bool) -> (Phase, String) {
+    fn leaving(
+        &self,
+        slot: &Slot,
+        step: Removal,
+        runs: bool,
+        has_job: bool,
+        now: At,
+    ) -> (Phase, String) {
         let trouble = self.azure.get(&slot.pool).map(|trouble| trouble.why.as_str());
         let said = |phase, why: &str| match trouble {
             Some(trouble) => (phase, format!("{why}; {trouble}")),
@@ -134,6 +141,10 @@ impl Known {
         match step {
             _ if has_job => said(Phase::Draining, "its job runs to its end first"),
             Removal::Disabling => said(Phase::Draining, "being disabled at Azure"),
+            Removal::Watching if slot.reads_count_from > now => said(
+                Phase::Draining,
+                "disabled; an answer of Azure may still be older than its row",
+            ),
             Removal::Watching => said(Phase::Draining, "disabled; its row or worker shows a job"),
             Removal::Settling { .. } => {
                 said(Phase::Draining, "disabled and free; settling before the second look")

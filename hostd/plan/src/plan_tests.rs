@@ -514,3 +514,21 @@ fn a_listener_that_hangs_after_its_job_is_ended_when_no_worker_lives() {
     assert!(story.known.ledger.slots[&agent(1)].failed_why.contains("hung after its job"));
     assert!(matches!(story.act()[..], [Action::Start { attempt: 2, registered: true, .. }]));
 }
+
+#[test]
+fn an_agent_removed_right_after_its_registration_waits_for_answers_that_count() {
+    let mut story = Story::new();
+    story.assign(1, false);
+    story.answer(&Outcome::Done);
+    story.answer(&Outcome::Done);
+    story.hear(1, Heard::Registered(ROW));
+    story.hear(1, Heard::Listening);
+    story.assign(0, false);
+    let disable = Action::Disable { agent: agent(1), row: ROW };
+    assert_eq!(story.answer(&Outcome::Done), [disable]);
+    assert_eq!(story.act(), [], "an answer may still show the time before its row");
+    let why = story.known.statuses()[&agent(1)].why.clone();
+    assert!(why.contains("may still be older"), "{why}");
+    story.wait(AZURE_STALE);
+    assert_eq!(story.act(), [Action::ReadRow { agent: agent(1), row: Some(ROW) }]);
+}
