@@ -230,6 +230,7 @@ impl Known {
     }
 
     fn row_read(&mut self, agent: &AgentName, read: RowRead, now: At) {
+        let live = self.live(agent).is_some();
         let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
         let look = self.looks.entry(agent.clone()).or_default();
         // Something happened to the row since it was asked for: asked again when answers count.
@@ -241,7 +242,6 @@ impl Known {
                 return;
             }
             RowRead::Gone => {
-                let live = self.runs.get(agent).is_some_and(|r| r.state == RunState::Running);
                 self.rows.remove(agent);
                 // Never seen under this name: a run that registers at this moment has no row yet.
                 if slot.row.is_none() && live && look.busy_reads < UNSEEN_READS {
@@ -268,10 +268,7 @@ impl Known {
             return;
         }
         *look = Look { next: now + BUSY_READ_FIRST, clear: true, online, ..Look::default() };
-        let live = self.runs.get(agent).is_some_and(|r| r.state == RunState::Running);
-        if let Some(slot) = self.ledger.slots.get_mut(agent) {
-            clear_read(slot, enabled, live, now);
-        }
+        clear_read(slot, enabled, live, now);
     }
 
     fn checked(&mut self, agent: &AgentName, attempt: u32, outcome: Outcome, now: At) {

@@ -106,16 +106,7 @@ fn keep(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Next {
 fn hang_watchdog(known: &Known, agent: &AgentName, slot: &Slot, run: &Run, now: At) -> Next {
     let once = known.group_of(slot).is_some_and(|group| group.template.mode == Mode::Once);
     let finished = run.finished.filter(|_| once && run.listener == Listener::Finished);
-    let Some(due) = finished.map(|at| at + HANG_WATCHDOG) else { return Next::Wait };
-    if now < due {
-        return Next::At(due);
-    }
-    let (agent, attempt) = (agent.clone(), run.attempt);
-    let no_worker_at = known.looks.get(&agent).and_then(|look| look.no_worker_at);
-    Next::Do(match no_worker_at.is_some_and(|at| at >= due) {
-        true => Action::EndRun { agent, attempt },
-        false => Action::CheckWorker { agent, attempt },
-    })
+    finished.map_or(Next::Wait, |at| removal::end_run(known, agent, run, at + HANG_WATCHDOG, now))
 }
 
 /// After a run that did not say goodbye: Azure may hold its session longer than the agent waits for
@@ -138,10 +129,7 @@ fn unclean(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Option<Nex
         // What the engine began late may run and own the row: removing what is left tells.
         (true, Some(row)) => removal::sweep(known, agent)
             .unwrap_or_else(|| Next::Do(Action::DeleteRow { agent: agent.clone(), row })),
-        (_, row) => match look.next.max(slot.reads_count_from) {
-            due if due <= now => Next::Do(Action::ReadRow { agent: agent.clone(), row }),
-            due => Next::At(due),
-        },
+        _ => removal::read_row(agent, slot, look.next, now),
     })
 }
 

@@ -8,7 +8,7 @@ use crate::{
     actions::Action,
     known::Known,
     ledger::{Removal, Role, Slot},
-    runs::Listener,
+    runs::{Listener, Run},
 };
 
 /// A listener that was asked to end gets this long before its process list is read again.
@@ -30,11 +30,7 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
     let run = known.live(agent);
     let look = known.looks.get(agent).cloned().unwrap_or_default();
     let Some(step) = slot.removal else { return Next::Wait };
-    let read_from = |due: At| match due.max(slot.reads_count_from) {
-        due if due <= now => Next::Do(Action::ReadRow { agent: agent.clone(), row: slot.row }),
-        due => Next::At(due),
-    };
-    let read_when_due = || read_from(look.next);
+    let read_when_due = || read_row(agent, slot, look.next, now);
     if run.is_none() {
         // What may yet begin goes before the row: it could register once more.
         if let Some(sweep) = sweep(known, agent) {
@@ -54,7 +50,7 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
         (Removal::Disabling | Removal::Watching, _) => read_when_due(),
         (Removal::Settling { clear_since }, _) => {
             let settled = clear_since + settle_time(known, slot);
-            read_from(if run.is_none() { now } else { settled })
+            read_row(agent, slot, if run.is_none() { now } else { settled }, now)
         }
         (Removal::Checking, _) => match run {
             Some(run) => {
@@ -68,7 +64,8 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
             (Some(run), None) => {
                 Next::Do(Action::Interrupt { agent: agent.clone(), attempt: run.attempt })
             }
-            (Some(run), Some(asked)) => stubborn(agent, run.attempt, asked, look.no_worker_at, now),
+            // The listener was asked and still runs.
+            (Some(run), Some(asked)) => end_run(known, agent, run, asked + STOP_PATIENCE, now),
         },
         (Removal::Releasing, Some(row)) => match look.clear {
             true if slot.role == Role::Hold => {
@@ -82,32 +79,36 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
     }
 }
 
-/// The listener was asked and still runs: after its patience it is looked at once more, and ended
-/// only when no worker lives.
-fn stubborn(agent: &AgentName, attempt: u32, asked: At, no_worker_at: Option<At>, now: At) -> Next {
-    let due = asked + STOP_PATIENCE;
-    if now < due {
-        return Next::At(due);
-    }
-    let agent = agent.clone();
-    if no_worker_at.is_some_and(|at| at >= due) {
-        Next::Do(Action::EndRun { agent, attempt })
-    } else {
-        Next::Do(Action::CheckWorker { agent, attempt })
+/// Reads the row when that is due, and not before the answer counts.
+pub(crate) fn read_row(agent: &AgentName, slot: &Slot, due: At, now: At) -> Next {
+    match due.max(slot.reads_count_from) {
+        due if due <= now => Next::Do(Action::ReadRow { agent: agent.clone(), row: slot.row }),
+        due => Next::At(due),
     }
 }
 
-/// Removes remains of runs older than `newest`.
-pub(crate) fn sweep_older(known: &Known, agent: &AgentName, newest: u32) -> Option<Next> {
-    sweep(known, agent).filter(
-        |next| matches!(next, Next::Do(Action::RemoveRun { attempt, .. }) if *attempt < newest),
-    )
+/// A listener that should have ended by `due` is looked at then, and ended only when no worker lives.
+pub(crate) fn end_run(known: &Known, agent: &AgentName, run: &Run, due: At, now: At) -> Next {
+    if now < due {
+        return Next::At(due);
+    }
+    let no_worker_at = known.looks.get(agent).and_then(|look| look.no_worker_at);
+    let (agent, attempt) = (agent.clone(), run.attempt);
+    Next::Do(match no_worker_at.is_some_and(|at| at >= due) {
+        true => Action::EndRun { agent, attempt },
+        false => Action::CheckWorker { agent, attempt },
+    })
 }
 
 /// Removes one run's remains, the oldest first.
 pub(crate) fn sweep(known: &Known, agent: &AgentName) -> Option<Next> {
-    let of_agent = (agent.clone(), 0)..=(agent.clone(), u32::MAX);
-    let ((_, attempt), _) = known.remains.range(of_agent).next()?;
+    sweep_older(known, agent, u32::MAX)
+}
+
+/// Removes the remains of one run older than `newest`, the oldest first.
+pub(crate) fn sweep_older(known: &Known, agent: &AgentName, newest: u32) -> Option<Next> {
+    let older = (agent.clone(), 0)..(agent.clone(), newest);
+    let ((_, attempt), _) = known.remains.range(older).next()?;
     Some(Next::Do(Action::RemoveRun { agent: agent.clone(), attempt: *attempt }))
 }
 
