@@ -31,9 +31,10 @@ use crate::{
     ledger_file::{LedgerError, LedgerFile},
     only_one::{OnlyOne, OnlyOneError},
     runtime::{
-        Runtime,
+        self, Runtime,
         docker::{DockerRuntime, DockerSettings},
         process::{ProcessRuntime, ProcessSettings},
+        systemd::{SystemdRuntime, SystemdSettings},
     },
     secrets::Secrets,
     session,
@@ -261,11 +262,29 @@ fn runtimes(settings: &Settings, host: &HostName) -> BTreeMap<RuntimeKind, Arc<d
                 let runtime = ProcessRuntime::new(ProcessSettings { package, runs_dir });
                 all.insert(*kind, Arc::new(runtime));
             }
+            (RuntimeKind::Systemd, _) => {
+                all.insert(*kind, Arc::new(SystemdRuntime::new(systemd(settings))));
+            }
             // The settings' own check leaves no other.
             _ => {}
         }
     }
     all
+}
+
+fn systemd(settings: &Settings) -> SystemdSettings {
+    let systemd = &settings.systemd;
+    SystemdSettings {
+        package: systemd.package.clone(),
+        homes: systemd.homes.clone(),
+        first_uid: systemd.first_uid,
+        users_file: settings.data.join("users.json"),
+        runs_dir: systemd.runs.clone(),
+        // Units of later runs shall start the hostd that is installed then.
+        program: std::env::current_exe().unwrap_or_else(|_| "/usr/bin/hostd".into()),
+        proxy: settings.azure_proxy(),
+        bus: runtime::systemd::SYSTEM_BUS.to_owned(),
+    }
 }
 
 /// The kernel's boot id; elsewhere than on Linux a new one, as if each start were a boot.

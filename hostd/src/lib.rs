@@ -1,5 +1,6 @@
 //! The host daemon: observes, plans, and acts on one lab server's agents.
 
+pub mod agent_run;
 pub mod check;
 pub mod clock;
 pub mod daemon;

@@ -1,8 +1,9 @@
 //! The command line of hostd.
 
 use std::{
+    ffi::OsString,
     io::{IsTerminal, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -15,6 +16,7 @@ use fleet_proto::{
     tls,
 };
 use hostd::{
+    agent_run,
     check::{self, Verdict},
     daemon::Daemon,
     identity::join::{self, Invitation, JoinError},
@@ -47,6 +49,21 @@ enum Verb {
     Join(Join),
     /// Look at everything hostd needs, and say what is wrong.
     Check(Config),
+    /// One agent's own process, between systemd and its listener. systemd starts it.
+    #[command(hide = true)]
+    AgentRun {
+        /// The directory of its run.
+        dir: PathBuf,
+    },
+    /// Becomes a user, then a program. Only for root.
+    #[command(hide = true, name = agent_run::AS_USER)]
+    AgentExec {
+        /// The user's name.
+        user: String,
+        /// The program, and what it is given.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<OsString>,
+    },
 }
 
 #[derive(clap::Args)]
@@ -81,8 +98,14 @@ struct Join {
 }
 
 fn main() -> ExitCode {
-    tls::install_default();
     let cli = Cli::parse();
+    if let Verb::AgentExec { user, program } = &cli.verb {
+        // Comes back only when it failed.
+        let error = agent_run::become_user(user, Path::new(&program[0]), &program[1..]);
+        eprintln!("error: {} as {user}: {error}", program[0].display());
+        return Exit::Error.into();
+    }
+    tls::install_default();
     // One thread: the daemon waits nearly all of its life, and every thread costs memory and
     // wake-ups. Writing to the disk is done beside it.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -107,6 +130,12 @@ async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Run(config) => serve(&config).await,
         Verb::Join(args) => enter(args).await,
         Verb::Check(config) => look(&config).await,
+        Verb::AgentRun { dir } => {
+            logging::init(logging::Format::Auto, "info")?;
+            agent_run::run(&dir).await?;
+            Ok(Exit::Done)
+        }
+        Verb::AgentExec { .. } => anyhow::bail!("it is done before anything else"),
     }
 }
 

@@ -15,7 +15,7 @@ use fleet_proto::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::{execute::ProxyForAzure, session::Way};
+use crate::{execute::ProxyForAzure, runtime::systemd::PackageSource, session::Way};
 
 /// The file when none is named.
 pub const DEFAULT_FILE: &str = "/etc/hostd/hostd.toml";
@@ -48,6 +48,8 @@ pub struct Settings {
     pub docker: Docker,
     /// The process runtime.
     pub process: Process,
+    /// The systemd runtime.
+    pub systemd: Systemd,
     /// How this host gets out.
     pub proxy: Proxies,
 }
@@ -70,6 +72,21 @@ pub struct Docker {
 pub struct Process {
     /// An unpacked agent package.
     pub package: Option<PathBuf>,
+}
+
+/// The table `systemd`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Systemd {
+    /// The agent package of pools that name none.
+    pub package: Option<PackageSource>,
+    /// Where the homes of agents' users are. On one file system with the packages, which lie beside
+    /// them.
+    pub homes: PathBuf,
+    /// Numbers of agents' users begin after this one.
+    pub first_uid: u32,
+    /// Where runs are written down. In memory; every user can pass through.
+    pub runs: PathBuf,
 }
 
 /// The table `proxy`: of hostd itself. Agents have theirs in their pool.
@@ -97,6 +114,7 @@ impl Default for Settings {
             labels: Labels::default(),
             docker: Docker::default(),
             process: Process::default(),
+            systemd: Systemd::default(),
             proxy: Proxies::default(),
         }
     }
@@ -105,6 +123,18 @@ impl Default for Settings {
 impl Default for Docker {
     fn default() -> Self {
         Self { socket: "/var/run/docker.sock".into(), network: None, extra_hosts: Vec::new() }
+    }
+}
+
+impl Default for Systemd {
+    fn default() -> Self {
+        Self {
+            package: None,
+            homes: "/home".into(),
+            // Above what people and services get, below what containers and systemd take.
+            first_uid: 40_000,
+            runs: "/run/hostd-agents".into(),
+        }
     }
 }
 
@@ -157,7 +187,12 @@ impl Settings {
     /// The first that does not.
     pub fn check(&self) -> Result<(), BadSettings> {
         let bad = |key, why: &str| Err(BadSettings::Sense { key, why: why.to_owned() });
-        for (key, path) in [("data", &self.data), ("run", &self.run)] {
+        for (key, path) in [
+            ("data", &self.data),
+            ("run", &self.run),
+            ("systemd.homes", &self.systemd.homes),
+            ("systemd.runs", &self.systemd.runs),
+        ] {
             if !path.is_absolute() {
                 return bad(key, "it must be an absolute path");
             }
@@ -170,11 +205,20 @@ impl Settings {
             return bad("runtimes", "one stands there twice");
         }
         if let Some(other) = self.runtimes.iter().find(|kind| !Self::can_serve(**kind)) {
-            let why = format!("{other} is not served by this hostd; use docker or process");
+            let why =
+                format!("{other} is not served by this hostd; use docker, systemd or process");
             return bad("runtimes", &why);
         }
         if self.runtimes.contains(&RuntimeKind::Process) && self.process.package.is_none() {
             return bad("process.package", "the process runtime needs an unpacked agent package");
+        }
+        if let Some(package) = &self.systemd.package
+            && let Err(why) = package.check()
+        {
+            return bad("systemd.package", &why);
+        }
+        if !(1_000..=2_000_000_000).contains(&self.systemd.first_uid) {
+            return bad("systemd.first_uid", "it must lie between 1000 and 2000000000");
         }
         if !(1..=STARTS_MAX).contains(&self.starts_at_once) {
             return bad("starts_at_once", &format!("it must lie between 1 and {STARTS_MAX}"));
@@ -191,7 +235,7 @@ impl Settings {
     }
 
     const fn can_serve(kind: RuntimeKind) -> bool {
-        matches!(kind, RuntimeKind::Docker | RuntimeKind::Process)
+        matches!(kind, RuntimeKind::Docker | RuntimeKind::Systemd | RuntimeKind::Process)
     }
 
     /// The way to the coordinator.
@@ -252,6 +296,9 @@ mod tests {
             ("runtimes = [\"docker\", \"docker\"]", "twice"),
             ("runtimes = [\"process\"]", "process.package"),
             ("starts_at_once = 0", "between 1 and"),
+            ("[systemd]\nhomes = \"home\"", "absolute"),
+            ("[systemd]\nfirst_uid = 0", "between 1000 and"),
+            ("[systemd]\npackage = { source = \"x.tgz\", sha256 = \"00\" }", "systemd.package"),
             ("data = \"here\"", "absolute"),
             ("[proxy]\ncoordinator = \"https://u:secret@p:1\"", "proxy.coordinator"),
         ] {

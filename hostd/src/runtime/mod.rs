@@ -17,8 +17,11 @@ pub mod docker;
 pub mod fake;
 mod handover;
 mod hub;
+mod package;
+pub(crate) mod proc;
 pub mod process;
 pub mod signs;
+pub mod systemd;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 

@@ -17,11 +17,14 @@ const STUB_SETTINGS: &str = r#"{"pollSleepMs":50,"keepaliveMs":5000,"renewMs":20
 "requestRetryMs":500,"sessionRetryMs":500,"cancelGraceMs":2000,"logFlushMs":1000,"stepIntMs":500,
 "stepTermMs":500,"rerunWaitS":1,"pollBackoffMs":500}"#;
 const IMAGE: &str = "fleet-test-agent";
+pub(crate) const VERSION: &str = "4.260.0";
 
 /// What the benches need.
 pub(crate) struct Artifacts {
     /// An unpacked package.
     pub(crate) package: PathBuf,
+    /// The same, packed.
+    pub(crate) tarball: PathBuf,
     /// Its successor, as the simulator serves it.
     pub(crate) update: PathBuf,
     dir: PathBuf,
@@ -38,23 +41,24 @@ impl Artifacts {
         fs::create_dir_all(&dir).unwrap();
         let lock = File::create(dir.join("lock")).unwrap();
         lock.lock().unwrap();
-        run(Command::new(env!("CARGO")).current_dir(workspace()).args([
-            "build",
-            "--quiet",
-            "-p",
-            "azdo",
-            "--bin",
-            "azdo-stub-agent",
-        ]));
-        let binary = target.join("debug/azdo-stub-agent");
+        let binary = Self::program("azdo-stub-agent");
         let name = format!("{:016x}", fingerprint(&binary));
         let made = dir.join(&name);
         if !made.join("done").exists() {
             make(&made, &binary);
         }
         lock.unlock().unwrap();
-        let update = made.join(format!("vsts-agent-linux-x64-{NEW_VERSION}.tar.gz"));
-        Self { package: made.join("package"), update, dir: made, name, lock }
+        let update = made.join(tarball_name(NEW_VERSION));
+        let tarball = made.join(tarball_name(VERSION));
+        Self { package: made.join("package"), tarball, update, dir: made, name, lock }
+    }
+
+    /// A program of this source.
+    pub(crate) fn program(name: &str) -> PathBuf {
+        run(Command::new(env!("CARGO"))
+            .current_dir(workspace())
+            .args(["build", "--quiet", "--bin", name]));
+        workspace().join("target/debug").join(name)
     }
 
     /// The image's name, on the engine when this returns.
@@ -76,7 +80,12 @@ impl Artifacts {
     }
 }
 
-fn workspace() -> &'static Path {
+/// As the agent's packages are named.
+pub(crate) fn tarball_name(version: &str) -> String {
+    format!("vsts-agent-linux-x64-{version}.tar.gz")
+}
+
+pub(crate) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
@@ -85,9 +94,9 @@ fn make(made: &Path, binary: &Path) {
     fs::create_dir_all(made.join("package")).unwrap();
     fs::write(made.join("stub.json"), STUB_SETTINGS).unwrap();
     let script = workspace().join("azdo/stub/package.sh");
-    for version in ["4.260.0", NEW_VERSION] {
+    for version in [VERSION, NEW_VERSION] {
         run(Command::new(&script)
-            .arg(made.join(format!("vsts-agent-linux-x64-{version}.tar.gz")))
+            .arg(made.join(tarball_name(version)))
             .args(["--version", version, "--settings"])
             .arg(made.join("stub.json"))
             .arg("--binary")
@@ -95,7 +104,7 @@ fn make(made: &Path, binary: &Path) {
     }
     run(Command::new("tar")
         .arg("-xzf")
-        .arg(made.join("vsts-agent-linux-x64-4.260.0.tar.gz"))
+        .arg(made.join(tarball_name(VERSION)))
         .arg("-C")
         .arg(made.join("package")));
     fs::write(made.join("done"), "").unwrap();

@@ -1,5 +1,6 @@
 //! One suite for every runtime: what `hostd::runtime` promises is checked on the one in memory, on
-//! processes, and on a real Docker engine. The last two run the stub agent against the simulator.
+//! processes, on a real Docker engine, and under a real systemd. All but the first run the stub agent
+//! against the simulator. The cases under systemd are run on a lab server, by this very program.
 //!
 //! A missing engine is a failure that says what to install, never a silent skip.
 
@@ -15,4 +16,8 @@ mod entry_script;
 mod fake;
 mod process;
 mod suite;
+mod systemd;
+mod systemd_alone;
+mod systemd_clean;
+mod systemd_server;
 mod watching;

@@ -14,19 +14,11 @@ use crate::{
 const LONG: Duration = Duration::from_secs(300);
 const SHORT: Duration = Duration::from_millis(300);
 
-macro_rules! conformance {
-    ($bench:expr; $($case:ident)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                let bench = $bench.await;
-                crate::suite::$case(&bench).await;
-            }
-        )*
-    };
-    ($bench:expr) => {
-        crate::suite::conformance! {
-            $bench;
+/// Hands the names of all cases to a macro, after what that is given itself.
+macro_rules! all_cases {
+    ($($with:ident)::+ => $($given:tt)*) => {
+        $($with)::+! {
+            $($given)*;
             a_run_says_in_order_what_it_does
             started_twice_is_one
             the_registration_comes_back_and_is_used_again
@@ -45,12 +37,41 @@ macro_rules! conformance {
         }
     };
 }
+pub(crate) use all_cases;
+
+/// A test of each case.
+macro_rules! tests {
+    ($bench:expr; $($case:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let bench = $bench.await;
+                crate::suite::$case(&bench).await;
+            }
+        )*
+    };
+}
+pub(crate) use tests;
+
+/// The cases by name, for whoever runs them by itself.
+macro_rules! table {
+    ($kind:ty; $($case:ident)*) => {
+        &[$((stringify!($case), |bench: &$kind| Box::pin(crate::suite::$case(bench)))),*]
+    };
+}
+pub(crate) use table;
+
+macro_rules! conformance {
+    ($bench:expr) => {
+        crate::suite::all_cases!(crate::suite::tests => $bench);
+    };
+}
 pub(crate) use conformance;
 
 /// What is asked of runtimes with an engine and images.
 macro_rules! engine_conformance {
     ($bench:expr) => {
-        crate::suite::conformance! {
+        crate::suite::tests! {
             $bench;
             what_is_missing_is_said_at_once
             without_engine_it_says_so_in_time

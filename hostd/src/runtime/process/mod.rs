@@ -2,8 +2,6 @@
 //! No isolation, no limits; they end with hostd. Needs no root.
 
 mod child;
-mod package;
-mod proc;
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +28,7 @@ use super::{
     agent_env::{entry_env, listener_env},
     handover::{Handover, Holder, absent_is_fine},
     hub::Hub,
+    package, proc,
     signs::{Heard, hear},
 };
 

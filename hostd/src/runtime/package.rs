@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, lchown, symlink},
     path::{Path, PathBuf},
 };
 
@@ -31,6 +31,39 @@ pub(super) fn unfold(package: &Path, root: &Path) -> io::Result<()> {
         let is_own = name.to_string_lossy().starts_with('.') || name == "_work" || name == "_diag";
         if !is_own {
             copy(&package.join(&name), &root.join(&name), shared)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a root, with what was copied into it, to its user: an update writes there. What is linked
+/// stays root's.
+///
+/// # Errors
+/// Owners or modes that cannot be changed.
+pub(super) fn give(root: &Path, uid: u32) -> io::Result<()> {
+    lchown(root, Some(uid), Some(uid))?;
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if !SHARED.iter().any(|dir| entry.file_name() == *dir) {
+            give_tree(&entry.path(), uid)?;
+        }
+    }
+    Ok(())
+}
+
+fn give_tree(path: &Path, uid: u32) -> io::Result<()> {
+    lchown(path, Some(uid), Some(uid))?;
+    let meta = fs::symlink_metadata(path)?;
+    if meta.is_symlink() {
+        return Ok(());
+    }
+    let mut mode = meta.permissions();
+    mode.set_mode(mode.mode() | 0o200);
+    fs::set_permissions(path, mode)?;
+    if meta.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give_tree(&entry?.path(), uid)?;
         }
     }
     Ok(())

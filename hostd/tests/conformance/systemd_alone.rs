@@ -1,0 +1,109 @@
+//! Without hostd, and without agent-run: agents go on, and no job is lost.
+
+use std::{pin::Pin, time::Duration};
+
+use fleet_model::Mode;
+use hostd::runtime::{RunState, Runtime, WorkerCheck};
+
+use crate::{
+    bench::{Bench, error},
+    systemd::Units,
+    systemd_clean::{finished, give_script, registered, shell},
+    watching::{LIMIT, Watching},
+};
+
+type Case = (&'static str, for<'a> fn(&'a Units) -> Pin<Box<dyn Future<Output = ()> + 'a>>);
+
+pub(crate) const CASES: &[Case] = &[
+    ("once_mode_goes_on_while_hostd_is_away", |b| Box::pin(hostd_away(b))),
+    ("a_job_outlives_the_process_above_its_listener", |b| Box::pin(agent_run_killed(b))),
+    ("a_stop_by_hand_waits_for_the_job", |b| Box::pin(stopped_by_hand(b))),
+    ("a_unit_that_is_gone_with_everything_in_it_has_ended", |b| Box::pin(all_killed(b))),
+    ("without_a_system_bus_it_says_so", |b| Box::pin(no_bus(b))),
+];
+
+async fn hostd_away(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let spec = bench.spec(1, Mode::Once);
+    registered(&mut watching, bench, &spec).await;
+    drop(watching);
+    // Three jobs one after another, each by a listener of its own in an empty work folder.
+    for round in 0..3 {
+        let job = give_script(bench, &spec, "echo x >left");
+        let done = finished(bench, job).await;
+        assert_eq!(done.result.as_deref(), Some("succeeded"), "job {round}");
+        assert_eq!(done.record.unwrap().work_folder, [""; 0], "job {round}");
+    }
+    bench.is_online(&spec.run, false).await;
+    bench.is_online(&spec.run, true).await;
+    assert_eq!(bench.registrations(&spec.run), 1);
+
+    // hostd is back: the run is adopted as it is, and the next end is hostd's again.
+    let runtime = bench.again();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    assert_eq!(runtime.list().await.unwrap()[0].state, RunState::Running);
+    bench.give_job(&spec.run, Duration::from_millis(300)).await;
+    assert_eq!(watching.ended(&spec.run).await, Some(0));
+    assert_eq!(runtime.list().await.unwrap()[0].state, RunState::Ended(Some(0)));
+}
+
+async fn agent_run_killed(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let spec = bench.spec(1, Mode::Once);
+    registered(&mut watching, bench, &spec).await;
+    let job = give_script(bench, &spec, "sleep 4");
+    watching.busy(&spec.run).await;
+    let unit = bench.unit_json(&spec)["unit"].as_str().unwrap().to_owned();
+    let main = || shell(&format!("systemctl show -p MainPID --value {unit}"));
+    let before = main();
+    shell(&format!("kill -9 {before}"));
+    assert_eq!(bench.runtime.worker(&spec.run).await, WorkerCheck::Present);
+    assert_eq!(finished(bench, job).await.result.as_deref(), Some("succeeded"));
+    // Its exit code went to nobody.
+    assert_eq!(watching.ended(&spec.run).await, None);
+    assert_ne!(main(), before, "systemd started another one");
+}
+
+async fn stopped_by_hand(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let spec = bench.spec(1, Mode::LongLived);
+    registered(&mut watching, bench, &spec).await;
+    let job = give_script(bench, &spec, "sleep 3");
+    watching.busy(&spec.run).await;
+    let unit = bench.unit_json(&spec)["unit"].as_str().unwrap().to_owned();
+    shell(&format!("systemctl stop --no-block {unit}"));
+    assert_eq!(finished(bench, job).await.result.as_deref(), Some("succeeded"));
+    // In long-lived mode the listener waits for the next job: it is asked to end when it is idle.
+    assert_eq!(watching.ended(&spec.run).await, Some(0));
+}
+
+async fn all_killed(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let spec = bench.spec(1, Mode::Once);
+    registered(&mut watching, bench, &spec).await;
+    let unit = bench.unit_json(&spec)["unit"].as_str().unwrap().to_owned();
+    shell(&format!("systemctl kill --kill-whom=all -s KILL {unit}; systemctl stop {unit}"));
+    watching.ended(&spec.run).await;
+    assert!(matches!(bench.runtime.list().await.unwrap()[0].state, RunState::Ended(_)));
+}
+
+async fn no_bus(bench: &Units) {
+    let mut settings = bench.settings.clone();
+    settings.bus = "unix:path=/nowhere/bus".into();
+    let runtime = hostd::runtime::systemd::SystemdRuntime::new(settings);
+    let spec = bench.spec(1, Mode::Once);
+    let all = async {
+        for said in [
+            error(runtime.describe().await),
+            error(runtime.list().await),
+            error(runtime.ensure_started(&spec).await),
+            error(runtime.interrupt(&spec.run).await),
+            error(runtime.ensure_ended(&spec.run).await),
+            error(runtime.ensure_removed(&spec.run).await),
+        ] {
+            assert!(said.to_string().contains("does not answer"), "{said}");
+        }
+        assert!(matches!(runtime.worker(&spec.run).await, WorkerCheck::Unknown(_)));
+    };
+    tokio::time::timeout(LIMIT, all).await.expect("every verb has a limit");
+}
