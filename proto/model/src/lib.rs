@@ -11,6 +11,7 @@ mod order;
 mod selector;
 mod spec;
 mod status;
+mod template;
 mod time;
 
 pub use assignment::{Assignment, CredentialRef, GroupAssignment, PoolAssignment, Wanted};
@@ -21,9 +22,7 @@ pub use names::{
 };
 pub use order::Order;
 pub use selector::{Labels, Requirement, Selector, SelectorError};
-pub use spec::{
-    AzureTarget, Cache, Entry, GroupSpec, Limits, Mode, PoolSpec, Proxy, RuntimeKind, SpecError,
-    Template,
-};
+pub use spec::{AzureTarget, GroupSpec, PoolSpec, SpecError};
 pub use status::{AgentStatus, Condition, ConditionKind, HostReport, Intent, Job, Phase, RowState};
+pub use template::{Cache, Entry, Limits, Mode, Proxy, RuntimeKind, Template};
 pub use time::At;

@@ -1,0 +1,170 @@
+//! How an agent is built: its runtime, what it is made of, and what it may use.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{GroupName, ImageRef};
+
+/// How agents are kept on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuntimeKind {
+    /// One container per agent on the host's Docker engine.
+    Docker,
+    /// One user and one systemd unit per agent.
+    Systemd,
+    /// Child processes of hostd, without isolation: for a tour and for tests. They end with hostd.
+    Process,
+    /// In memory, for tests.
+    Fake,
+}
+
+/// How long an agent lives.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// One job, then a fresh start from a clean place.
+    #[default]
+    Once,
+    /// Many jobs, one after another.
+    LongLived,
+}
+
+/// Who starts the listener inside a container.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Entry {
+    /// hostd's own entry, mounted into the container; the registration belongs to the slot.
+    #[default]
+    Own,
+    /// The image's own start script, told by `AZP_URL`, `AZP_POOL`, `AZP_AGENT_NAME`, `AZP_WORK`
+    /// and `AZP_TOKEN_FILE`: each run registers anew.
+    Image,
+}
+
+/// Limits of one agent; absent means the engine's own.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// Thousandths of a core.
+    pub cpu_millis: Option<u32>,
+    /// Bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+}
+
+/// A named directory that outlives the runs of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cache {
+    /// Name, unique in the template; part of a directory's name on the host.
+    pub name: GroupName,
+    /// Absolute path inside the agent's container.
+    pub path: String,
+}
+
+/// Proxies as the agents and their jobs see them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Proxy {
+    /// `http_proxy`.
+    pub http: Option<String>,
+    /// `https_proxy`.
+    pub https: Option<String>,
+    /// `no_proxy`.
+    pub no_proxy: Option<String>,
+}
+
+/// How an agent is built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Template {
+    /// Which runtime keeps it.
+    pub runtime: RuntimeKind,
+    /// The image (Docker only).
+    pub image: Option<ImageRef>,
+    /// Once or long-lived.
+    pub mode: Mode,
+    /// Who starts the listener.
+    pub entry: Entry,
+    /// Extra environment of the listener: becomes capabilities at Azure.
+    pub env: BTreeMap<String, String>,
+    /// Limits of each agent.
+    pub limits: Limits,
+    /// Caches, kept per slot.
+    pub caches: Vec<Cache>,
+    /// MTU for the networks of container jobs.
+    pub mtu: Option<u16>,
+    /// Proxies.
+    pub proxy: Proxy,
+    /// The engine's socket inside the agent. It is root on the host for every job.
+    pub docker_socket: bool,
+}
+
+impl Template {
+    /// A template for containers of `image`, everything else by default.
+    pub fn docker(image: ImageRef, mode: Mode) -> Self {
+        Self {
+            runtime: RuntimeKind::Docker,
+            image: Some(image),
+            mode,
+            entry: Entry::Own,
+            env: BTreeMap::new(),
+            limits: Limits::default(),
+            caches: Vec::new(),
+            mtu: None,
+            proxy: Proxy::default(),
+            docker_socket: false,
+        }
+    }
+}
+
+impl RuntimeKind {
+    /// The word for it on the wire's edge and the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Systemd => "systemd",
+            Self::Process => "process",
+            Self::Fake => "fake",
+        }
+    }
+}
+
+impl fmt::Display for RuntimeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for RuntimeKind {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Docker, Self::Systemd, Self::Process, Self::Fake]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is not a runtime; use docker, systemd or process"))
+    }
+}
+
+impl FromStr for Mode {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "once" => Ok(Self::Once),
+            "long-lived" => Ok(Self::LongLived),
+            _ => Err(format!("{text:?} is not a mode; use once or long-lived")),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Once => "once",
+            Self::LongLived => "long-lived",
+        })
+    }
+}
