@@ -9,7 +9,7 @@ use crate::{
     connect::Session,
     error::Failure,
     help,
-    verbs::{completion, events, get, host, pool, scale, status},
+    verbs::{completion, events, get, group, host, pool, scale, status},
 };
 
 /// Runs self-hosted pipeline agents on many lab servers from one place.
@@ -47,6 +47,7 @@ enum Verb {
     Events(events::Events),
     Host(host::Host),
     Pool(pool::Pool),
+    Group(group::Group),
     Completion(completion::Completion),
 }
 
@@ -62,6 +63,7 @@ impl Cli {
             Verb::Events(verb) => Box::pin(verb.run(global)).await,
             Verb::Host(verb) => Box::pin(verb.run(global)).await,
             Verb::Pool(verb) => Box::pin(verb.run(global)).await,
+            Verb::Group(verb) => Box::pin(verb.run(global)).await,
             Verb::Completion(verb) => verb.run(),
         }
     }

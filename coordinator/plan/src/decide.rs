@@ -184,6 +184,7 @@ impl Fleet {
                 fingerprint: self.credentials.get(&spec.credential).cloned().unwrap_or_default(),
             },
             wanted: if spec.deleted { Wanted::Gone } else { Wanted::Groups(groups()) },
+            gone_groups: spec.gone_groups.clone(),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fleet_model::{
-    AgentName, At, CredentialName, HostName, HostReport, Labels, Order, PoolName, PoolSpec,
-    RowState,
+    AgentName, At, CredentialName, GroupSpec, HostName, HostReport, Labels, Order, PoolName,
+    PoolSpec, RowState,
 };
 use fleet_proto::{convert::Hello, v1};
 use tokio::sync::oneshot;
@@ -56,6 +56,8 @@ pub(crate) enum Request {
     CreatePool { pool: Box<NewPool>, by: String, reply: Reply<v1::Pool> },
     DeletePool { pool: String, by: String, reply: Reply<Order> },
     Scale { pool: String, replicas: i64, by: String, reply: Reply<Scaled> },
+    AddGroup { pool: String, group: Box<GroupSpec>, by: String, reply: Reply<Regrouped> },
+    RemoveGroup { pool: String, group: String, by: String, reply: Reply<Regrouped> },
     Invite { invitation: Box<Invitation>, by: String, reply: Reply<()> },
     RemoveHost { host: String, force: bool, by: String, reply: Reply<()> },
     SetCredential { credential: NewCredential, by: String, reply: Reply<()> },
@@ -124,6 +126,13 @@ pub(crate) struct Invitation {
 pub(crate) struct Scaled {
     pub(crate) order: Order,
     pub(crate) before: u32,
+    pub(crate) pool: v1::Pool,
+}
+
+/// A pool has other groups now, unless it had them before.
+pub(crate) struct Regrouped {
+    pub(crate) order: Order,
+    pub(crate) changed: bool,
     pub(crate) pool: v1::Pool,
 }
 

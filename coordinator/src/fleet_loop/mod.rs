@@ -15,6 +15,7 @@ mod azure_rows;
 mod denied;
 mod enrol;
 mod event;
+mod groups;
 mod handle;
 mod hosts;
 mod outbox;

@@ -1,7 +1,7 @@
 //! Operators change pools and credentials.
 
 use coordinator_plan::FleetEvent;
-use fleet_model::{CredentialName, Order, PoolName, numbers::REPLICAS_MAX};
+use fleet_model::{CredentialName, Order, PoolName, PoolSpec, numbers::REPLICAS_MAX};
 use fleet_proto::v1;
 
 use super::{
@@ -23,6 +23,14 @@ impl State {
             let known = self.fleet.pool_names().map(ToString::to_string).collect();
             Denied::UnknownPool { pool: name.to_owned(), known }
         })
+    }
+
+    /// A pool as it is wanted, for a change of it.
+    pub(crate) fn kept_spec(&self, name: &PoolName) -> Result<PoolSpec, Denied> {
+        match self.fleet.pool_view(name) {
+            Some(view) if !view.spec.deleted => Ok(view.spec.clone()),
+            _ => Err(Denied::BeingDeleted(name.clone())),
+        }
     }
 
     pub(crate) fn create_pool(
@@ -65,7 +73,7 @@ impl State {
         Ok(move |state: &mut State| state.views().pool(&name).unwrap_or_default())
     }
 
-    fn check_new(&self, spec: &fleet_model::PoolSpec) -> Result<(), Denied> {
+    fn check_new(&self, spec: &PoolSpec) -> Result<(), Denied> {
         spec.check().map_err(|error| Denied::Invalid(error.to_string()))?;
         if let Some(old) = self.fleet.pool_view(&spec.name) {
             return Err(if old.spec.deleted {
@@ -172,10 +180,7 @@ impl State {
             .ok()
             .filter(|n| *n <= REPLICAS_MAX)
             .ok_or(Denied::Replicas(replicas))?;
-        let mut spec = match self.fleet.pool_view(&name) {
-            Some(view) if !view.spec.deleted => view.spec.clone(),
-            _ => return Err(Denied::BeingDeleted(name)),
-        };
+        let mut spec = self.kept_spec(&name)?;
         let before = std::mem::replace(&mut spec.replicas, wanted);
         if before != wanted {
             turn.changes.put(POOL, &name, &spec);

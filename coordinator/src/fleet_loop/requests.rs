@@ -25,6 +25,14 @@ impl State {
                 let done = self.scale(&pool, replicas, &by, turn);
                 turn.settle(reply, done);
             }
+            Request::AddGroup { pool, group, by, reply } => {
+                let done = self.add_group(&pool, *group, &by, turn);
+                turn.settle(reply, done);
+            }
+            Request::RemoveGroup { pool, group, by, reply } => {
+                let done = self.remove_group(&pool, &group, &by, turn);
+                turn.settle(reply, done);
+            }
             Request::Invite { invitation, by, reply } => {
                 let done = self.invite(*invitation, &by, turn);
                 turn.settle(reply, done);

@@ -2,6 +2,7 @@
 //! answer; what is allowed and what follows is decided there.
 
 mod create;
+mod groups;
 mod history;
 mod invite;
 mod watch;
@@ -80,6 +81,22 @@ impl FleetService for Operators {
             before: done.before,
             pool: Some(done.pool),
         }))
+    }
+
+    async fn add_group(
+        &self,
+        request: Request<v1::AddGroupRequest>,
+    ) -> Answer<v1::AddGroupResponse> {
+        let by = operator(&request)?;
+        Ok(Response::new(groups::add(&self.0, request.into_inner(), by).await?))
+    }
+
+    async fn remove_group(
+        &self,
+        request: Request<v1::RemoveGroupRequest>,
+    ) -> Answer<v1::RemoveGroupResponse> {
+        let by = operator(&request)?;
+        Ok(Response::new(groups::remove(&self.0, request.into_inner(), by).await?))
     }
 
     async fn get_status(

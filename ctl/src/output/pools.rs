@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Column, Line, Listed, Tone};
 use crate::{
-    view::{Credential, Group, Pool},
+    view::{Credential, Group, Placed, Pool},
     when,
 };
 
@@ -27,6 +27,7 @@ impl Listed for Pool {
         Column::text("TROUBLE", |p, _| trouble(p)),
         Column::wide("AZURE", |p, _| format!("{}/{}", p.azure_url, p.azure_pool).into()),
         Column::wide("AZURE-SEEN", |p, now| when::age(p.azure_seen, now).into()),
+        Column::wide("GROUPS", |p, _| shares(p)),
         Column::wide("RUNTIME", |p, _| groups(p, |g| &g.runtime)),
         Column::wide("MODE", |p, _| groups(p, |g| &g.mode)),
         Column::wide("IMAGE", |p, _| groups(p, |g| g.image.as_deref().unwrap_or("-"))),
@@ -81,6 +82,17 @@ fn trouble(pool: &Pool) -> Line {
     }
 }
 
+/// The groups with their weights, when they share the pool.
+fn shares(pool: &Pool) -> Line {
+    let several = pool.groups.len() > 1;
+    let name = |g: &Group| match several {
+        true => format!("{}:{}", g.name, g.weight),
+        false => g.name.clone(),
+    };
+    let names: Vec<String> = pool.groups.iter().map(name).collect();
+    Line::or_dash((!names.is_empty()).then(|| names.join(" | ")))
+}
+
 /// What the groups have, each answer once.
 fn groups(pool: &Pool, of: fn(&Group) -> &str) -> Line {
     let mut answers: Vec<&str> = pool.groups.iter().map(of).collect();
@@ -89,7 +101,11 @@ fn groups(pool: &Pool, of: fn(&Group) -> &str) -> Line {
 }
 
 fn placement(pool: &Pool) -> Line {
-    let hosts: Vec<String> =
-        pool.placement.iter().map(|p| format!("{}={}", p.host, p.replicas)).collect();
+    let several = pool.groups.len() > 1;
+    let place = |p: &Placed| match several {
+        true => format!("{}/{}={}", p.host, p.group, p.replicas),
+        false => format!("{}={}", p.host, p.replicas),
+    };
+    let hosts: Vec<String> = pool.placement.iter().map(place).collect();
     Line::or_dash((!hosts.is_empty()).then(|| hosts.join(",")))
 }

@@ -3,6 +3,8 @@
 pub(crate) mod completion;
 pub(crate) mod events;
 pub(crate) mod get;
+pub(crate) mod group;
+mod group_options;
 pub(crate) mod host;
 pub(crate) mod host_invite;
 pub(crate) mod pool;

@@ -11,7 +11,7 @@ pub(crate) use agent::Agent;
 pub(crate) use event::Event;
 use fleet_proto::v1;
 pub(crate) use host::Host;
-pub(crate) use pool::{Credential, Group, Pool};
+pub(crate) use pool::{Credential, Group, Placed, Pool};
 use serde::Serialize;
 
 /// Position in the fleet's history.

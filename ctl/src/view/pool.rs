@@ -82,6 +82,10 @@ pub(crate) struct Group {
     pub(crate) https_proxy: Option<String>,
     pub(crate) no_proxy: Option<String>,
     pub(crate) docker_socket: bool,
+    /// The agent's package: where it comes from. Null: as the host is set, or none.
+    pub(crate) package: Option<String>,
+    pub(crate) package_sha256: Option<String>,
+    pub(crate) docker_group: bool,
 }
 
 impl From<v1::Pool> for Pool {
@@ -144,6 +148,10 @@ impl From<v1::GroupSpec> for Group {
         let template = wire.template.unwrap_or_default();
         let limits = template.limits.unwrap_or_default();
         let proxy = template.proxy.unwrap_or_default();
+        let (package, package_sha256) = match template.package {
+            Some(package) => (some(package.source), some(package.sha256)),
+            None => (None, None),
+        };
         Self {
             name: wire.name,
             selector: wire.selector,
@@ -163,6 +171,9 @@ impl From<v1::GroupSpec> for Group {
             https_proxy: proxy.https,
             no_proxy: proxy.no_proxy,
             docker_socket: template.docker_socket,
+            package,
+            package_sha256,
+            docker_group: template.docker_group,
         }
     }
 }

@@ -82,7 +82,7 @@ const PROMISED: &[(&str, &str)] = &[
     (
         "group",
         "name selector weight maxPerHost runtime image mode entry env cpuMillis memoryBytes pids \
-         caches mtu httpProxy httpsProxy noProxy dockerSocket",
+         caches mtu httpProxy httpsProxy noProxy dockerSocket package packageSha256 dockerGroup",
     ),
     ("event", "seq at kind actor pool host agent message"),
     ("status", "fleet version order readOnly now pools hosts"),

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use fleet_model::{GroupError, PoolSpec};
 use fleet_proto::{
     tls::Peer,
     v1::{self, Intent, Phase, fleet_service_server::FleetService, watch_response::Change},
@@ -195,6 +196,28 @@ impl Fake {
     }
 }
 
+impl Fake {
+    /// Changes groups by the real rules, and refuses with the real codes.
+    fn regroup(
+        &self,
+        pool: &str,
+        change: impl FnOnce(&mut PoolSpec) -> Result<bool, GroupError>,
+    ) -> Result<(bool, Option<v1::Pool>), Status> {
+        let mut state = self.state();
+        let found = state.pools.get_mut(pool).ok_or_else(|| no_pool(pool))?;
+        let mut spec = PoolSpec::try_from(found.spec.clone().unwrap())?;
+        let changed = change(&mut spec).map_err(|error| match &error {
+            GroupError::Differs { .. } => Status::already_exists(error.to_string()),
+            GroupError::Last { .. } => Status::failed_precondition(error.to_string()),
+            GroupError::Unknown { .. } | GroupError::Spec(_) => {
+                Status::invalid_argument(error.to_string())
+            }
+        })?;
+        found.spec = Some(spec.into());
+        Ok((changed, state.pool(pool)))
+    }
+}
+
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -241,6 +264,26 @@ impl FleetService for Fake {
         let before = std::mem::replace(wanted, u32::try_from(replicas).unwrap());
         let pool = state.pool(&pool);
         Ok(Response::new(v1::ScaleResponse { order: ORDER, before, pool }))
+    }
+
+    async fn add_group(
+        &self,
+        request: Request<v1::AddGroupRequest>,
+    ) -> Answer<v1::AddGroupResponse> {
+        let v1::AddGroupRequest { pool, group } = self.enter(request, "add group")?;
+        let group = fleet_model::GroupSpec::try_from(group.unwrap()).unwrap();
+        let (changed, pool) = self.regroup(&pool, |spec| spec.add_group(group))?;
+        Ok(Response::new(v1::AddGroupResponse { order: ORDER, pool, changed }))
+    }
+
+    async fn remove_group(
+        &self,
+        request: Request<v1::RemoveGroupRequest>,
+    ) -> Answer<v1::RemoveGroupResponse> {
+        let v1::RemoveGroupRequest { pool, group } = self.enter(request, "remove group")?;
+        let group = group.parse().unwrap();
+        let (changed, pool) = self.regroup(&pool, |spec| spec.remove_group(&group, false))?;
+        Ok(Response::new(v1::RemoveGroupResponse { order: ORDER, pool, changed }))
     }
 
     async fn get_status(

@@ -11,6 +11,7 @@ mod documents;
 mod events;
 mod fake;
 mod get;
+mod group;
 mod host;
 mod pool;
 mod samples;

@@ -134,6 +134,17 @@ async fn what_cannot_be_a_pool_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
+async fn a_pool_of_units_needs_no_image() {
+    let world = World::start(fleet()).await;
+    let output = world.run(&create(&["--runtime", "systemd", "--credential", "nightly"])).await;
+    assert!(output.starts_with("exit: Some(0)"), "{output}");
+    let request = world.state().created.pop().unwrap();
+    let template = request.spec.unwrap().groups[0].template.clone().unwrap();
+    assert_eq!(template.runtime(), fleet_proto::v1::RuntimeKind::Systemd);
+    assert_eq!((template.image.as_str(), template.package), ("", None));
+}
+
+#[tokio::test]
 async fn a_name_that_is_taken_is_refused() {
     let world = World::start(fleet()).await;
     let mut args = create(&["--image", "a:1", "--credential", "nightly"]);

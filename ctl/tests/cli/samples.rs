@@ -67,6 +67,7 @@ pub(crate) fn pool(name: &str, replicas: u32, selector: &str) -> v1::Pool {
         credential: name.into(),
         groups: vec![group],
         deleted: false,
+        gone_groups: Vec::new(),
     };
     let credential = v1::CredentialStatus {
         credential: Some(v1::CredentialRef {

@@ -23,7 +23,8 @@ pub(crate) fn choose(known: &Known, pool: &PoolName, part: &PoolAssignment) -> V
         Wanted::Gone => &no_groups,
     };
     for (agent, slot) in known.slots_of(pool) {
-        if !groups.contains_key(&slot.group) {
+        // A group of which nothing is said is left as it is.
+        if part.wanted == Wanted::Gone || part.gone_groups.contains(&slot.group) {
             turn(&mut changes, agent, slot, Role::Remove);
         }
     }

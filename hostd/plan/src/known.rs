@@ -140,14 +140,22 @@ impl Known {
         }
         let mut merged = assignment;
         self.ledger.orphaned.clear();
+        let unnamed = std::mem::take(&mut self.ledger.orphaned_groups);
         // A pool that is not named is unknown to the coordinator, not unwanted: while it has slots
         // here, what was last said of it goes on.
         let before = self.ledger.assignment.take().map(|old| old.pools).unwrap_or_default();
         for (pool, part) in before {
             let has_slots = self.ledger.slots.values().any(|slot| slot.pool == pool);
-            if has_slots && !merged.pools.contains_key(&pool) {
-                self.ledger.orphaned.insert(pool.clone());
-                merged.pools.insert(pool, part);
+            match merged.pools.get_mut(&pool) {
+                Some(newer) => self.ledger.keep_unnamed_groups(&pool, part, newer),
+                None if has_slots => {
+                    self.ledger.orphaned.insert(pool.clone());
+                    // What was not known of it before is not known now.
+                    let of_it = unnamed.get_key_value(&pool).map(|(k, v)| (k.clone(), v.clone()));
+                    self.ledger.orphaned_groups.extend(of_it);
+                    merged.pools.insert(pool, part);
+                }
+                None => {}
             }
         }
         self.ledger.highest = merged.order;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_model::{
-    AgentName, Assignment, At, GroupName, Order, PoolName, RuntimeKind, numbers::AZURE_STALE,
+    AgentName, Assignment, At, GroupName, Order, PoolAssignment, PoolName, RuntimeKind, Wanted,
+    numbers::AZURE_STALE,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,10 @@ pub struct Ledger {
     /// Pools that the newest assignment no longer names, although they have slots here: kept as
     /// they last were.
     pub orphaned: BTreeSet<PoolName>,
+    /// The same of single groups, by pool: the newest assignment names the pool, and of this group
+    /// says neither that it is wanted nor that it is gone.
+    #[serde(default)]
+    pub orphaned_groups: BTreeMap<PoolName, BTreeSet<GroupName>>,
     /// The highest attempt of any slot that was forgotten. A new slot counts on from there: late news
     /// of a run must not be taken for news of another one under the same name.
     #[serde(default)]
@@ -126,6 +131,30 @@ pub enum Removal {
     Releasing,
     /// Row and runs are gone, or the row is held: only the slot's own things are left.
     Released,
+}
+
+impl Ledger {
+    /// A group of `before` of which `newer` says nothing is unknown to the coordinator, not unwanted
+    /// (its store may be older than the group): while it has slots here, it goes on as it was.
+    pub(crate) fn keep_unnamed_groups(
+        &mut self,
+        pool: &PoolName,
+        before: PoolAssignment,
+        newer: &mut PoolAssignment,
+    ) {
+        let (Wanted::Groups(before), Wanted::Groups(groups)) = (before.wanted, &mut newer.wanted)
+        else {
+            return;
+        };
+        for (name, group) in before {
+            let of_it = |slot: &Slot| slot.pool == *pool && slot.group == name;
+            let unsaid = !groups.contains_key(&name) && !newer.gone_groups.contains(&name);
+            if unsaid && self.slots.values().any(of_it) {
+                self.orphaned_groups.entry(pool.clone()).or_default().insert(name.clone());
+                groups.insert(name, group);
+            }
+        }
+    }
 }
 
 impl Slot {

@@ -220,6 +220,14 @@ impl Known {
             let message = "the coordinator does not know this pool; its agents stay as they are";
             add(ConditionKind::PoolUnknown, Some(pool), message.into());
         }
+        for (pool, groups) in &self.ledger.orphaned_groups {
+            for group in groups {
+                let message = format!(
+                    "the coordinator does not know group {group} of this pool; its agents stay as they are"
+                );
+                add(ConditionKind::PoolUnknown, Some(pool), message);
+            }
+        }
         for slot in self.ledger.slots.values() {
             if let Some(ImageState::Missing { why, .. }) = self.image_of(slot) {
                 add(ConditionKind::ImageMissing, Some(&slot.pool), why.clone());

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_model::{
-    AgentName, Assignment, AzureTarget, CredentialRef, GroupAssignment, HostName, Mode, Order,
-    Phase, PoolAssignment, PoolName, RowState, Template, Wanted,
+    AgentName, Assignment, AzureTarget, CredentialRef, GroupAssignment, GroupName, HostName, Mode,
+    Order, Phase, PoolAssignment, PoolName, RowState, Template, Wanted,
     numbers::{AZURE_STALE, HANG_WATCHDOG, OFFLINE_GRACE, SETTLE},
 };
 
@@ -41,6 +41,7 @@ fn part(replicas: u32, placeholder: bool) -> PoolAssignment {
         settle: SETTLE,
         credential: credential(),
         wanted: Wanted::Groups([("default".parse().expect("group"), group)].into()),
+        gone_groups: BTreeSet::new(),
     }
 }
 
@@ -532,3 +533,6 @@ fn an_agent_removed_right_after_its_registration_waits_for_answers_that_count() 
     story.wait(AZURE_STALE);
     assert_eq!(story.act(), [Action::ReadRow { agent: agent(1), row: Some(ROW) }]);
 }
+
+#[path = "plan_groups_tests.rs"]
+mod groups;

@@ -276,6 +276,7 @@ pub(crate) fn assignment(generation: u64, replicas: u32) -> Assignment {
         settle: SETTLE,
         credential: credential(),
         wanted: Wanted::Groups([("default".parse().expect("a name"), group)].into()),
+        gone_groups: Default::default(),
     };
     Assignment { order: Order::new(1, generation), pools: [(pool(), part)].into() }
 }

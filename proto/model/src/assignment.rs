@@ -1,6 +1,10 @@
 //! What a host is told to keep: always the whole of it, never a change.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +37,10 @@ pub struct PoolAssignment {
     pub credential: CredentialRef,
     /// Keep agents, or the tombstone.
     pub wanted: Wanted,
+    /// Groups whose agents all go. As with pools, a group that is merely absent from
+    /// [`Wanted::Groups`] is unknown and goes on as it was.
+    #[serde(default)]
+    pub gone_groups: BTreeSet<GroupName>,
 }
 
 /// A credential by name, and which secret of that name is meant.

@@ -4,6 +4,7 @@
 //! clock, and knows neither wire nor disk: [`At`] is an argument everywhere.
 
 mod assignment;
+mod groups;
 mod host;
 mod names;
 pub mod numbers;
@@ -15,6 +16,7 @@ mod template;
 mod time;
 
 pub use assignment::{Assignment, CredentialRef, GroupAssignment, PoolAssignment, Wanted};
+pub use groups::GroupError;
 pub use host::{Availability, HostFacts, HostState};
 pub use names::{
     AgentName, AgentPrefix, CredentialName, GroupName, HostName, ImageRef, LabelKey, NameError,
@@ -24,5 +26,5 @@ pub use order::Order;
 pub use selector::{Labels, Requirement, Selector, SelectorError};
 pub use spec::{AzureTarget, GroupSpec, PoolSpec, SpecError};
 pub use status::{AgentStatus, Condition, ConditionKind, HostReport, Intent, Job, Phase, RowState};
-pub use template::{Cache, Entry, Limits, Mode, Proxy, RuntimeKind, Template};
+pub use template::{Cache, Entry, Limits, Mode, Package, Proxy, RuntimeKind, Template};
 pub use time::At;

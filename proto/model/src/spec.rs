@@ -1,11 +1,12 @@
 //! What an operator asks for: pools and their groups.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentPrefix, CredentialName, GroupName, PoolName, RuntimeKind, Selector, Template,
+    AgentPrefix, CredentialName, Entry, GroupName, Package, PoolName, RuntimeKind, Selector,
+    Template,
     numbers::{REPLICAS_MAX, SETTLE},
 };
 
@@ -50,6 +51,10 @@ pub struct PoolSpec {
     pub credential: CredentialName,
     /// At least one group.
     pub groups: Vec<GroupSpec>,
+    /// Groups that were removed. Hosts are told, because a group that is merely not named is unknown
+    /// to them, not unwanted: an older store would else drain the groups it never heard of.
+    #[serde(default)]
+    pub gone_groups: BTreeSet<GroupName>,
     /// Tombstone: its agents are removed everywhere, then the pool is forgotten.
     pub deleted: bool,
 }
@@ -69,6 +74,31 @@ pub enum SpecError {
     /// See the text.
     #[error("two groups have the name {0}")]
     GroupTwice(GroupName),
+    /// See the text.
+    #[error("group {0} is named both as wanted and as removed; name it once")]
+    GroupGone(GroupName),
+    /// See the text.
+    #[error("group {group}: {option} does not go with the {runtime} runtime; {next}")]
+    NotFor {
+        /// The group.
+        group: GroupName,
+        /// Its runtime.
+        runtime: RuntimeKind,
+        /// As on the command line.
+        option: &'static str,
+        /// What to do.
+        next: &'static str,
+    },
+    /// See the text; what was given may hold a password and is not repeated.
+    #[error(
+        "group {0}: a package comes from an https:// or http:// address without a password, or from the absolute path of a file on the host; give one of these with --package"
+    )]
+    PackageSource(GroupName),
+    /// See the text.
+    #[error(
+        "group {0}: {1:?} is not the SHA-256 of a package; give 64 lower-case hex digits, as sha256sum prints them"
+    )]
+    PackageSum(GroupName, String),
     /// See the text.
     #[error("group {0} runs containers and names no image; give one with --image")]
     NoImage(GroupName),
@@ -106,6 +136,7 @@ impl PoolSpec {
                 weight: 1,
                 max_per_host: None,
             }],
+            gone_groups: BTreeSet::new(),
             deleted: false,
         })
     }
@@ -130,6 +161,9 @@ impl PoolSpec {
             if self.groups[..at].iter().any(|other| other.name == group.name) {
                 return Err(SpecError::GroupTwice(group.name.clone()));
             }
+            if self.gone_groups.contains(&group.name) {
+                return Err(SpecError::GroupGone(group.name.clone()));
+            }
             group.check()?;
         }
         Ok(())
@@ -137,16 +171,76 @@ impl PoolSpec {
 }
 
 impl GroupSpec {
-    fn check(&self) -> Result<(), SpecError> {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// The first rule that the group breaks.
+    pub fn check(&self) -> Result<(), SpecError> {
         let template = &self.template;
         if template.runtime == RuntimeKind::Docker && template.image.is_none() {
             return Err(SpecError::NoImage(self.name.clone()));
+        }
+        if let Some((option, next)) = misplaced(template) {
+            let (group, runtime) = (self.name.clone(), template.runtime);
+            return Err(SpecError::NotFor { group, runtime, option, next });
+        }
+        if let Some(package) = &template.package {
+            self.check_package(package)?;
         }
         template.env.keys().try_for_each(|name| check_env(name))?;
         match template.caches.iter().find(|c| !c.path.starts_with('/') || c.path.contains("..")) {
             Some(cache) => Err(SpecError::CachePath(cache.path.clone())),
             None => Ok(()),
         }
+    }
+
+    fn check_package(&self, package: &Package) -> Result<(), SpecError> {
+        let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        if !is_package_source(&package.source) {
+            return Err(SpecError::PackageSource(self.name.clone()));
+        }
+        if package.sha256.len() != 64 || !package.sha256.bytes().all(hex) {
+            return Err(SpecError::PackageSum(self.name.clone(), package.sha256.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// What a template asks for that its runtime cannot give, and what to do. Left in silence it would
+/// be a promise that nobody keeps.
+fn misplaced(template: &Template) -> Option<(&'static str, &'static str)> {
+    let of = |kind| template.runtime == kind;
+    let (docker, systemd) = (of(RuntimeKind::Docker), of(RuntimeKind::Systemd));
+    let container = "leave it out, or choose --runtime docker";
+    let unit = "leave it out, or choose --runtime systemd";
+    [
+        (template.image.is_some() && !docker, "--image", container),
+        (template.entry == Entry::Image && !docker, "--entry image", container),
+        (!template.caches.is_empty() && systemd, "--cache", container),
+        (
+            template.docker_socket && systemd,
+            "--docker-socket",
+            "give its user the host's engine with --docker-group",
+        ),
+        (template.package.is_some() && !systemd, "--package", unit),
+        (template.docker_group && !systemd, "--docker-group", unit),
+    ]
+    .into_iter()
+    .find(|(wrong, ..)| *wrong)
+    .map(|(_, option, next)| (option, next))
+}
+
+/// An address with a host and without a password, or an absolute path without `..`.
+fn is_package_source(source: &str) -> bool {
+    if source.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return false;
+    }
+    match source.strip_prefix("https://").or_else(|| source.strip_prefix("http://")) {
+        Some(rest) => {
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            !host.is_empty() && !host.contains('@')
+        }
+        None => source.starts_with('/') && !source.split('/').any(|part| part == ".."),
     }
 }
 
@@ -175,52 +269,5 @@ fn check_env(name: &str) -> Result<(), SpecError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Mode;
-
-    fn pool() -> PoolSpec {
-        PoolSpec::single(
-            "nightly-svc".parse().expect("pool"),
-            AzureTarget { url: "https://dev.example/fabrikam".into(), pool: "nightly-svc".into() },
-            "nightly-svc".parse().expect("credential"),
-            "lab=svc".parse().expect("selector"),
-            Template::docker("fleet-agent:demo".parse().expect("image"), Mode::Once),
-        )
-        .expect("names fit")
-    }
-
-    #[test]
-    fn a_plain_pool_passes() {
-        assert_eq!(pool().check(), Ok(()));
-    }
-
-    #[test]
-    fn each_broken_rule_is_named() {
-        let broken = |change: fn(&mut PoolSpec)| {
-            let mut spec = pool();
-            change(&mut spec);
-            spec.check().expect_err("must be refused").to_string()
-        };
-        let said = [
-            (broken(|p| p.replicas = u32::MAX), "more than a pool may have"),
-            (broken(|p| p.azure.url = "dev.example/x".into()), "must begin with https://"),
-            (broken(|p| p.azure.url = "https://u:p@dev.example/x".into()), "must begin with"),
-            (broken(|p| p.groups.clear()), "at least one group"),
-            (broken(|p| p.groups.push(p.groups[0].clone())), "two groups"),
-            (broken(|p| Arc::make_mut(&mut p.groups[0].template).image = None), "--image"),
-            (broken(|p| p.settle = Duration::ZERO), "settle time"),
-            (
-                broken(|p| {
-                    Arc::make_mut(&mut p.groups[0].template)
-                        .env
-                        .insert("AZP_TOKEN".into(), "x".into());
-                }),
-                "hand a credential",
-            ),
-        ];
-        for (text, part) in said {
-            assert!(text.contains(part), "{text:?} should say {part:?}");
-        }
-    }
-}
+#[path = "spec_tests.rs"]
+mod tests;

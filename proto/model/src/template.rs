@@ -78,6 +78,15 @@ pub struct Proxy {
     pub no_proxy: Option<String>,
 }
 
+/// The agent's own package, for a runtime that brings none with it: a tarball as Azure offers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// An https:// or http:// address, or the absolute path of a file on the host.
+    pub source: String,
+    /// SHA-256 of the tarball, 64 lower-case hex digits: what is not that is not unpacked.
+    pub sha256: String,
+}
+
 /// How an agent is built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {
@@ -101,14 +110,30 @@ pub struct Template {
     pub proxy: Proxy,
     /// The engine's socket inside the agent. It is root on the host for every job.
     pub docker_socket: bool,
+    /// The agent's package (systemd only); absent means the one of the host's own settings.
+    #[serde(default)]
+    pub package: Option<Package>,
+    /// The agent's user is a member of the host's `docker` group (systemd only). It is root on the
+    /// host for every job.
+    #[serde(default)]
+    pub docker_group: bool,
 }
 
 impl Template {
     /// A template for containers of `image`, everything else by default.
     pub fn docker(image: ImageRef, mode: Mode) -> Self {
+        Self { image: Some(image), ..Self::bare(RuntimeKind::Docker, mode) }
+    }
+
+    /// A template for users and units with the host's own package, everything else by default.
+    pub fn systemd(mode: Mode) -> Self {
+        Self::bare(RuntimeKind::Systemd, mode)
+    }
+
+    fn bare(runtime: RuntimeKind, mode: Mode) -> Self {
         Self {
-            runtime: RuntimeKind::Docker,
-            image: Some(image),
+            runtime,
+            image: None,
             mode,
             entry: Entry::Own,
             env: BTreeMap::new(),
@@ -117,6 +142,8 @@ impl Template {
             mtu: None,
             proxy: Proxy::default(),
             docker_socket: false,
+            package: None,
+            docker_group: false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a host is told to keep.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use fleet_model::{
     Assignment, CredentialRef, GroupAssignment, GroupName, PoolAssignment, PoolName, Wanted,
@@ -8,7 +8,7 @@ use fleet_model::{
 
 use super::{
     WireError,
-    read::{keyed, message, parsed},
+    read::{keyed, message, named, parsed},
     time::{duration, wire_duration},
     words::order,
 };
@@ -44,6 +44,7 @@ impl From<(PoolName, PoolAssignment)> for v1::PoolAssignment {
             credential: Some(pool.credential.into()),
             gone,
             groups,
+            gone_groups: pool.gone_groups.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -51,12 +52,21 @@ impl From<(PoolName, PoolAssignment)> for v1::PoolAssignment {
 impl TryFrom<v1::PoolAssignment> for (PoolName, PoolAssignment) {
     type Error = WireError;
     fn try_from(wire: v1::PoolAssignment) -> Result<Self, WireError> {
+        let gone_groups: BTreeSet<GroupName> = named("gone_groups", &wire.gone_groups)?;
+        // Wanted and gone at once: in doubt nothing is removed.
+        if let Some(both) =
+            wire.groups.iter().find(|g| gone_groups.iter().any(|n| n.as_str() == g.group))
+        {
+            let why = format!("{} is named among the wanted groups, too", both.group);
+            return Err(WireError::new("gone_groups", why));
+        }
         let pool = PoolAssignment {
             azure: message("azure", wire.azure)?,
             prefix: parsed("prefix", &wire.prefix)?,
             settle: duration("settle", wire.settle)?,
             credential: message("credential", wire.credential)?,
             wanted: wanted(wire.gone, wire.groups)?,
+            gone_groups,
         };
         Ok((parsed("pool", &wire.pool)?, pool))
     }

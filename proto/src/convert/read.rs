@@ -1,6 +1,10 @@
 //! The few ways in which a field is read. Each names the field when it refuses.
 
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    str::FromStr,
+};
 
 use super::WireError;
 
@@ -67,6 +71,14 @@ where
     T: FromStr<Err: Display>,
 {
     texts.iter().enumerate().map(|(n, text)| parsed(&element(field, n), text)).collect()
+}
+
+/// A repeated name in which order and repetition say nothing.
+pub(super) fn named<T>(field: &str, texts: &[String]) -> Result<BTreeSet<T>, WireError>
+where
+    T: FromStr<Err: Display> + Ord,
+{
+    parsed_list(field, texts).map(BTreeSet::from_iter)
 }
 
 /// A word of a closed set. `W` is the generated enum, `M` the model's.

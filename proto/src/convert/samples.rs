@@ -1,6 +1,6 @@
 //! Every value the model can hold, for properties.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use fleet_model::*;
 use proptest::{collection::vec, option, prelude::*};
@@ -69,12 +69,19 @@ pub(super) fn template() -> impl Strategy<Value = Template> {
     let env = prop::collection::btree_map("\\PC{0,8}", "\\PC{0,12}", 0..4);
     let modes = prop::sample::select(vec![Mode::Once, Mode::LongLived]);
     let entries = prop::sample::select(vec![Entry::Own, Entry::Image]);
+    let package = ("\\PC{1,12}", "[0-9a-f]{64}");
+    let package = package.prop_map(|(source, sha256)| Package { source, sha256 });
     (
         (runtime(), option::of(named("[a-z]{1,8}(:[a-z0-9]{1,4})?")), modes, entries, env),
-        (limits, vec(cache, 0..3), option::of(any::<u16>()), proxy, any::<bool>()),
+        (limits, vec(cache, 0..3), option::of(any::<u16>()), proxy),
+        (any::<bool>(), option::of(package), any::<bool>()),
     )
         .prop_map(
-            |((runtime, image, mode, entry, env), (limits, caches, mtu, proxy, socket))| Template {
+            |(
+                (runtime, image, mode, entry, env),
+                (limits, caches, mtu, proxy),
+                (docker_socket, package, docker_group),
+            )| Template {
                 runtime,
                 image,
                 mode,
@@ -84,9 +91,16 @@ pub(super) fn template() -> impl Strategy<Value = Template> {
                 caches,
                 mtu,
                 proxy,
-                docker_socket: socket,
+                docker_socket,
+                package,
+                docker_group,
             },
         )
+}
+
+/// Longer than any group's name among the samples, so that none is both wanted and gone.
+fn gone_groups() -> impl Strategy<Value = BTreeSet<GroupName>> {
+    prop::collection::btree_set(named("gone-[a-z]{9}"), 0..3)
 }
 
 fn azure() -> impl Strategy<Value = AzureTarget> {
@@ -108,10 +122,13 @@ pub(super) fn group_spec() -> impl Strategy<Value = GroupSpec> {
 pub(super) fn pool_spec() -> impl Strategy<Value = PoolSpec> {
     (
         (pool_name(), azure(), named("[a-z]{1,8}"), any::<u32>(), span()),
-        (named("[a-z]{1,8}"), vec(group_spec(), 0..3), any::<bool>()),
+        (named("[a-z]{1,8}"), vec(group_spec(), 0..3), gone_groups(), any::<bool>()),
     )
         .prop_map(
-            |((name, azure, prefix, replicas, settle), (credential, groups, deleted))| PoolSpec {
+            |(
+                (name, azure, prefix, replicas, settle),
+                (credential, groups, gone_groups, deleted),
+            )| PoolSpec {
                 name,
                 azure,
                 prefix,
@@ -119,6 +136,7 @@ pub(super) fn pool_spec() -> impl Strategy<Value = PoolSpec> {
                 settle,
                 credential,
                 groups,
+                gone_groups,
                 deleted,
             },
         )
@@ -138,15 +156,15 @@ pub(super) fn assignment() -> impl Strategy<Value = Assignment> {
         1 => Just(Wanted::Gone),
         4 => prop::collection::btree_map(group_name(), group, 0..3).prop_map(Wanted::Groups),
     ];
-    let pool = (azure(), named("[a-z]{1,8}"), span(), credential(), wanted).prop_map(
-        |(azure, prefix, settle, credential, wanted)| PoolAssignment {
+    let pool = (azure(), named("[a-z]{1,8}"), span(), credential(), wanted, gone_groups())
+        .prop_map(|(azure, prefix, settle, credential, wanted, gone_groups)| PoolAssignment {
             azure,
             prefix,
             settle,
             credential,
             wanted,
-        },
-    );
+            gone_groups,
+        });
     (order(), prop::collection::btree_map(pool_name(), pool, 0..3))
         .prop_map(|(order, pools)| Assignment { order, pools })
 }

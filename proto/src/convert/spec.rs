@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use fleet_model::{AzureTarget, Cache, GroupSpec, Limits, PoolSpec, Proxy, Template};
+use fleet_model::{AzureTarget, Cache, GroupSpec, Limits, Package, PoolSpec, Proxy, Template};
 
 use super::{
     WireError,
-    read::{list, message, narrow, parsed, parsed_or_none, word},
+    read::{list, message, named, narrow, optional, parsed, parsed_or_none, word},
     time::{duration, wire_duration},
 };
 use crate::v1;
@@ -22,6 +22,7 @@ impl From<PoolSpec> for v1::PoolSpec {
             credential: spec.credential.into(),
             groups: spec.groups.into_iter().map(Into::into).collect(),
             deleted: spec.deleted,
+            gone_groups: spec.gone_groups.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -38,6 +39,7 @@ impl TryFrom<v1::PoolSpec> for PoolSpec {
             credential: parsed("credential", &wire.credential)?,
             groups: list("groups", wire.groups)?,
             deleted: wire.deleted,
+            gone_groups: named("gone_groups", &wire.gone_groups)?,
         })
     }
 }
@@ -98,6 +100,8 @@ impl From<Template> for v1::Template {
             mtu: template.mtu.map(u32::from),
             proxy: Some(template.proxy.into()),
             docker_socket: template.docker_socket,
+            package: template.package.map(Into::into),
+            docker_group: template.docker_group,
         }
     }
 }
@@ -117,6 +121,8 @@ impl TryFrom<v1::Template> for Template {
             mtu: wire.mtu.map(|mtu| narrow("mtu", mtu)).transpose()?,
             proxy: wire.proxy.map(Proxy::from).unwrap_or_default(),
             docker_socket: wire.docker_socket,
+            package: optional("package", wire.package)?,
+            docker_group: wire.docker_group,
         })
     }
 }
@@ -159,5 +165,26 @@ impl From<v1::Proxy> for Proxy {
     fn from(wire: v1::Proxy) -> Self {
         let v1::Proxy { http, https, no_proxy } = wire;
         Self { http, https, no_proxy }
+    }
+}
+
+impl From<Package> for v1::Package {
+    fn from(package: Package) -> Self {
+        let Package { source, sha256 } = package;
+        Self { source, sha256 }
+    }
+}
+
+/// What is missing is refused here: a package that names nothing must not pass for the host's own.
+impl TryFrom<v1::Package> for Package {
+    type Error = WireError;
+    fn try_from(wire: v1::Package) -> Result<Self, WireError> {
+        for (field, text) in [("source", &wire.source), ("sha256", &wire.sha256)] {
+            if text.is_empty() {
+                return Err(WireError::new(field, "is missing"));
+            }
+        }
+        let v1::Package { source, sha256 } = wire;
+        Ok(Self { source, sha256 })
     }
 }

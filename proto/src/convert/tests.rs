@@ -102,6 +102,7 @@ fn pool() -> v1::PoolAssignment {
             replicas: 1,
             placeholder: false,
         }],
+        gone_groups: Vec::new(),
     }
 }
 
@@ -119,6 +120,11 @@ fn each_wrong_field_is_refused_by_its_path() {
     check(|a| a.pools[0].settle = None, "pools[0].settle: is missing");
     check(|a| a.pools[0].azure = None, "pools[0].azure: is missing");
     check(|a| a.pools[0].gone = true, "pools[0].gone: contradicts");
+    check(|a| a.pools[0].gone_groups = vec!["a b".into()], "pools[0].gone_groups[0]: \"a b\"");
+    check(
+        |a| a.pools[0].gone_groups = vec!["default".into()],
+        "pools[0].gone_groups: default is named among the wanted",
+    );
     check(
         |a| a.pools[0].credential.as_mut().expect("there").fingerprint = "0123456789AB".into(),
         "pools[0].credential.fingerprint: must be 12",
@@ -132,6 +138,7 @@ fn each_wrong_field_is_refused_by_its_path() {
     };
     in_template(|t| t.runtime = 0, "runtime: is not specified");
     in_template(|t| t.mode = 77, "mode: 77 is not a value known here");
+    in_template(|t| t.package = Some(v1::Package::default()), "package.source: is missing");
     in_template(|t| t.mtu = Some(70_000), "mtu: 70000 is too large");
     in_template(|t| t.image = "a b".into(), "image: \"a b\" is not a container image");
 }

@@ -253,6 +253,7 @@ impl World {
             settle: SETTLE,
             credential: credential(),
             wanted: Wanted::Groups([("default".parse().expect("group"), group)].into()),
+            gone_groups: Default::default(),
         };
         let order = Order::new(1, self.generation);
         self.tell(Event::Assigned(Assignment { order, pools: [(pool(), part)].into() }));

@@ -221,6 +221,7 @@ mod tests {
                 fingerprint: "0123456789ab".into(),
             },
             wanted: Wanted::Groups(BTreeMap::from([("g".parse().expect("a group"), group)])),
+            gone_groups: Default::default(),
         };
         let pools = BTreeMap::from([("p".parse().expect("a pool"), part)]);
         let order = Order::default().next();
