@@ -134,6 +134,9 @@ async fn engine(runtime: &dyn Runtime, settings: &Settings) -> Verdict {
                     "is the engine running, and {} its socket? systemctl status docker",
                     settings.docker.socket.display()
                 ),
+                RuntimeKind::Systemd => {
+                    "is this host run by systemd? systemctl is-system-running".to_owned()
+                }
                 _ => "see the setting process.package".to_owned(),
             };
             Verdict::Bad(format!("{}; {advice}", Report(&error)))

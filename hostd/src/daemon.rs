@@ -275,7 +275,7 @@ fn runtimes(settings: &Settings, host: &HostName) -> BTreeMap<RuntimeKind, Arc<d
 fn systemd(settings: &Settings) -> SystemdSettings {
     let systemd = &settings.systemd;
     SystemdSettings {
-        package: systemd.package.clone(),
+        package: systemd.package.clone().map(Into::into),
         homes: systemd.homes.clone(),
         first_uid: systemd.first_uid,
         users_file: settings.data.join("users.json"),
@@ -284,6 +284,7 @@ fn systemd(settings: &Settings) -> SystemdSettings {
         program: std::env::current_exe().unwrap_or_else(|_| "/usr/bin/hostd".into()),
         proxy: settings.azure_proxy(),
         bus: runtime::systemd::SYSTEM_BUS.to_owned(),
+        engine: settings.docker.socket.clone(),
     }
 }
 

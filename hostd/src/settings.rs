@@ -6,7 +6,7 @@ use std::{
 };
 
 use azdo::ProxyConfig;
-use fleet_model::{Labels, RuntimeKind};
+use fleet_model::{Labels, Package, RuntimeKind};
 use fleet_proto::{
     logging::Format,
     settings::{self, SettingsError, Sources},
@@ -15,7 +15,7 @@ use fleet_proto::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::{execute::ProxyForAzure, runtime::systemd::PackageSource, session::Way};
+use crate::{execute::ProxyForAzure, session::Way};
 
 /// The file when none is named.
 pub const DEFAULT_FILE: &str = "/etc/hostd/hostd.toml";
@@ -79,7 +79,7 @@ pub struct Process {
 #[serde(default, deny_unknown_fields)]
 pub struct Systemd {
     /// The agent package of pools that name none.
-    pub package: Option<PackageSource>,
+    pub package: Option<PackageSetting>,
     /// Where the homes of agents' users are. On one file system with the packages, which lie beside
     /// them.
     pub homes: PathBuf,
@@ -87,6 +87,22 @@ pub struct Systemd {
     pub first_uid: u32,
     /// Where runs are written down. In memory; every user can pass through.
     pub runs: PathBuf,
+}
+
+/// `systemd.package`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageSetting {
+    /// See [`Package::source`].
+    pub source: String,
+    /// See [`Package::sha256`].
+    pub sha256: String,
+}
+
+impl From<PackageSetting> for Package {
+    fn from(PackageSetting { source, sha256 }: PackageSetting) -> Self {
+        Self { source, sha256 }
+    }
 }
 
 /// The table `proxy`: of hostd itself. Agents have theirs in their pool.
@@ -212,10 +228,15 @@ impl Settings {
         if self.runtimes.contains(&RuntimeKind::Process) && self.process.package.is_none() {
             return bad("process.package", "the process runtime needs an unpacked agent package");
         }
-        if let Some(package) = &self.systemd.package
-            && let Err(why) = package.check()
-        {
-            return bad("systemd.package", &why);
+        let package = self.systemd.package.clone().map(Package::from);
+        if package.as_ref().is_some_and(|package| !package.has_source()) {
+            return bad("systemd.package", "source must be a URL or an absolute path");
+        }
+        if package.is_some_and(|package| !package.has_sum()) {
+            return bad(
+                "systemd.package",
+                "sha256 must have 64 lower-case hex digits; see sha256sum",
+            );
         }
         if !(1_000..=2_000_000_000).contains(&self.systemd.first_uid) {
             return bad("systemd.first_uid", "it must lie between 1000 and 2000000000");

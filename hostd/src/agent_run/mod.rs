@@ -16,6 +16,7 @@
 pub mod attended;
 pub(crate) mod clean;
 mod console;
+mod containers;
 mod listener;
 pub mod record;
 
@@ -134,10 +135,7 @@ impl Agent {
     }
 
     async fn begin(&mut self) -> anyhow::Result<Listener> {
-        self.kill_the_rest().await;
-        if self.unit.mode == Mode::Once {
-            self.clean();
-        }
+        self.tidy().await;
         self.console.begin();
         self.dir.trim_log().or_else(absent_is_fine)?;
         self.dir.put_state(State::Running { listener: None, had_job: false })?;
@@ -238,15 +236,23 @@ impl Agent {
 
     /// What a run leaves behind is removed before anybody hears of its end.
     async fn close(&mut self, end: ListenerEnd) -> anyhow::Result<()> {
-        self.kill_the_rest().await;
-        if self.unit.mode == Mode::Once {
-            self.clean();
-        }
+        self.tidy().await;
         if !matches!(self.dir.state()?, Some(State::Ended { .. })) {
             self.dir.end(end.code)?;
         }
         tell(&format!("ended with {}", end.code.map_or("no code".into(), |c| c.to_string())));
         Ok(())
+    }
+
+    /// Nothing runs, and in once mode nothing lies there, that a job left.
+    async fn tidy(&self) {
+        self.kill_the_rest().await;
+        if self.unit.mode == Mode::Once {
+            if let Some(engine) = &self.unit.engine {
+                containers::remove_left(engine, &self.unit.home).await;
+            }
+            self.clean();
+        }
     }
 
     /// Everything in the unit but this process, and everything of the user, until none is left.

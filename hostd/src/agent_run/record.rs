@@ -51,6 +51,8 @@ pub struct UnitRecord {
     pub uid: u32,
     /// Its home.
     pub home: PathBuf,
+    /// The engine that its user can use, by its socket; none: it can use none.
+    pub engine: Option<PathBuf>,
     /// Where the agent lives; its work folder is `_work` in there.
     pub root: PathBuf,
     /// What the entry is told. No secret is among it.

@@ -9,12 +9,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use fleet_model::{Mode, RuntimeKind};
+use fleet_model::{Mode, Package, RuntimeKind};
 use hostd::{
     execute::ProxyForAzure,
     runtime::{
         RunId, RunSpec, Runtime,
-        systemd::{PackageSource, SYSTEM_BUS, SystemdRuntime, SystemdSettings},
+        systemd::{SYSTEM_BUS, SystemdRuntime, SystemdSettings},
     },
 };
 use tempfile::TempDir;
@@ -40,7 +40,7 @@ pub(crate) async fn bench() -> Units {
     let place = Path::new(PLACE);
     let tarball = place.join(tarball_name(VERSION));
     let settings = SystemdSettings {
-        package: Some(PackageSource {
+        package: Some(Package {
             sha256: fleet_proto::sha256_hex(&fs::read(&tarball).unwrap()),
             source: tarball.display().to_string(),
         }),
@@ -52,6 +52,7 @@ pub(crate) async fn bench() -> Units {
         program: place.join("hostd"),
         proxy: ProxyForAzure(None),
         bus: SYSTEM_BUS.to_owned(),
+        engine: "/var/run/docker.sock".into(),
     };
     Units {
         runtime: Arc::new(SystemdRuntime::new(settings.clone())),

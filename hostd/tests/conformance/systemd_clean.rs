@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_token_is_nowhere_once_the_agent_is_registered", |b| Box::pin(no_token(b))),
     ("a_listener_has_only_the_environment_that_was_meant", |b| Box::pin(environment(b))),
     ("two_agents_share_the_files_of_one_package", |b| Box::pin(shared_files(b))),
+    ("a_jobs_containers_end_with_it_and_others_do_not", |b| Box::pin(containers(b))),
     ("another_package_than_the_one_meant_starts_nothing", |b| Box::pin(wrong_package(b))),
 ];
 
@@ -185,6 +186,26 @@ async fn shared_files(bench: &Units) {
     let peek = format!("su -s /bin/sh -c 'ls {}' {}", homes[1].as_str().unwrap(), "nobody");
     let peeked = Command::new("sh").args(["-c", &peek]).output().unwrap();
     assert!(!peeked.status.success(), "nobody looks into another one's home");
+}
+
+async fn containers(bench: &Units) {
+    // An image of one program: no registry can be reached.
+    shell(
+        "cd / && tar -cf - $(ldd /bin/sleep | grep -o '/[^ ]*') /bin/sleep 2>/dev/null \
+         | docker import - fleet-test-sleep:1 >/dev/null",
+    );
+    shell("docker run -d --name foreign -v /home:/home fleet-test-sleep:1 /bin/sleep 600");
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let mut spec = bench.spec(1, Mode::Once);
+    std::sync::Arc::make_mut(&mut spec.template).docker_group = true;
+    registered(&mut watching, bench, &spec).await;
+    let script = "docker run -d --name left -v ~/agent/_work:/w fleet-test-sleep:1 /bin/sleep 600";
+    let job = give_script(bench, &spec, script);
+    assert_eq!(finished(bench, job).await.result.as_deref(), Some("succeeded"));
+    assert_eq!(watching.ended(&spec.run).await, Some(0));
+    let names = shell("docker ps -a --format '{{.Names}}'");
+    shell("docker rm -f foreign left 2>/dev/null; docker rmi -f fleet-test-sleep:1");
+    assert_eq!(names.trim(), "foreign");
 }
 
 async fn wrong_package(bench: &Units) {

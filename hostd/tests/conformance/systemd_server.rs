@@ -55,9 +55,8 @@ async fn on_the_server() {
     let only = std::env::var("FLEET_TEST_ONLY").unwrap_or_default();
     let all = SUITE.iter().chain(crate::systemd_clean::CASES).chain(crate::systemd_alone::CASES);
     let mut failed = Vec::new();
-    let before = Machine::look();
     for (name, case) in all.filter(|(name, _)| name.contains(&only)) {
-        let began = Instant::now();
+        let (before, began) = (Machine::look(), Instant::now());
         let bench = systemd::bench().await;
         let went = AssertUnwindSafe(case(&bench)).catch_unwind().await.is_ok();
         let cleared = AssertUnwindSafe(bench.clear()).catch_unwind().await.is_ok();
@@ -108,11 +107,15 @@ impl Machine {
     }
 
     fn differences(&self, now: &Self) -> Vec<String> {
+        let without = |text: &str, other: &str, word: &str, name: &str| -> Vec<String> {
+            let missing = text.lines().filter(|line| !other.lines().any(|l| l == *line));
+            missing.map(|line| format!("{name}: {line:?} {word}")).collect()
+        };
         let differs = |(name, text): (&&'static str, &String)| {
             let now = &now.0[name];
-            (now != text).then(|| format!("{name}: {text:?} was, {now:?} is"))
+            [without(text, now, "was", name), without(now, text, "is", name)].concat()
         };
-        self.0.iter().filter_map(differs).collect()
+        self.0.iter().flat_map(differs).collect()
     }
 }
 

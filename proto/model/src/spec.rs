@@ -195,11 +195,10 @@ impl GroupSpec {
     }
 
     fn check_package(&self, package: &Package) -> Result<(), SpecError> {
-        let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
-        if !is_package_source(&package.source) {
+        if !package.has_source() {
             return Err(SpecError::PackageSource(self.name.clone()));
         }
-        if package.sha256.len() != 64 || !package.sha256.bytes().all(hex) {
+        if !package.has_sum() {
             return Err(SpecError::PackageSum(self.name.clone(), package.sha256.clone()));
         }
         Ok(())
@@ -228,20 +227,6 @@ fn misplaced(template: &Template) -> Option<(&'static str, &'static str)> {
     .into_iter()
     .find(|(wrong, ..)| *wrong)
     .map(|(_, option, next)| (option, next))
-}
-
-/// An address with a host and without a password, or an absolute path without `..`.
-fn is_package_source(source: &str) -> bool {
-    if source.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return false;
-    }
-    match source.strip_prefix("https://").or_else(|| source.strip_prefix("http://")) {
-        Some(rest) => {
-            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            !host.is_empty() && !host.contains('@')
-        }
-        None => source.starts_with('/') && !source.split('/').any(|part| part == ".."),
-    }
 }
 
 fn check_url(url: &str) -> Result<(), SpecError> {

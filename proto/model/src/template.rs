@@ -87,6 +87,29 @@ pub struct Package {
     pub sha256: String,
 }
 
+impl Package {
+    /// Its source is an address with a host and without a password, or an absolute path without `..`.
+    pub fn has_source(&self) -> bool {
+        let source = self.source.as_str();
+        if source.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return false;
+        }
+        match source.strip_prefix("https://").or_else(|| source.strip_prefix("http://")) {
+            Some(rest) => {
+                let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                !host.is_empty() && !host.contains('@')
+            }
+            None => source.starts_with('/') && !source.split('/').any(|part| part == ".."),
+        }
+    }
+
+    /// Its sum is one.
+    pub fn has_sum(&self) -> bool {
+        let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        self.sha256.len() == 64 && self.sha256.bytes().all(hex)
+    }
+}
+
 /// How an agent is built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {

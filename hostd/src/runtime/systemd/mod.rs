@@ -18,12 +18,12 @@ mod verbs;
 
 use std::{io, path::PathBuf};
 
-use fleet_model::{AgentName, RuntimeKind};
+use fleet_model::{AgentName, Package, RuntimeKind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use self::bus::SYSTEM_BUS;
 use self::{bus::Bus, packages::Packages, unit::run_of, users::Users};
-pub use self::{bus::SYSTEM_BUS, packages::PackageSource};
 use super::{
     RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
     handover::{Files, Handover},
@@ -41,7 +41,7 @@ use crate::{
 #[derive(Clone)]
 pub struct SystemdSettings {
     /// The package of templates that name none.
-    pub package: Option<PackageSource>,
+    pub package: Option<Package>,
     /// Where the users' homes are, and the packages beside them.
     pub homes: PathBuf,
     /// Numbers of users begin here.
@@ -56,6 +56,9 @@ pub struct SystemdSettings {
     pub proxy: ProxyForAzure,
     /// The system bus.
     pub bus: String,
+    /// The engine's socket, for agents of the group `docker`: what their jobs started there ends with
+    /// them.
+    pub engine: PathBuf,
 }
 
 /// The runtime.

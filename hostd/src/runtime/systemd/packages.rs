@@ -17,6 +17,7 @@ use std::{
 
 use aws_lc_rs::digest;
 use flate2::read::GzDecoder;
+use fleet_model::Package;
 use fleet_proto::logging::Report;
 use tokio::sync::Mutex;
 
@@ -24,33 +25,6 @@ use crate::{execute::ProxyForAzure, runtime::package};
 
 /// No byte for this long: the server, or the way to it, is dead.
 const SILENCE: Duration = Duration::from_secs(60);
-
-/// An agent package as somebody asked for it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PackageSource {
-    /// URL (`http://`, `https://`) or absolute path of a `.tar.gz`.
-    pub source: String,
-    /// SHA-256 of the tarball, 64 hexadecimal digits.
-    pub sha256: String,
-}
-
-impl PackageSource {
-    /// Is it one at all?
-    ///
-    /// # Errors
-    /// What is wrong, and what to write.
-    pub fn check(&self) -> Result<(), String> {
-        let known = ["/", "http://", "https://"];
-        if !known.iter().any(|beginning| self.source.starts_with(beginning)) {
-            return Err(format!("{:?} is neither a URL nor an absolute path", self.source));
-        }
-        if self.sha256.len() != 64 || !self.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err("sha256 must have 64 hexadecimal digits; see sha256sum".into());
-        }
-        Ok(())
-    }
-}
 
 /// Why there is no package.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +53,7 @@ impl Packages {
     }
 
     /// The unpacked package, fetched when it is not here yet.
-    pub(super) async fn ensure(&self, wanted: &PackageSource) -> Result<PathBuf, PackageError> {
+    pub(super) async fn ensure(&self, wanted: &Package) -> Result<PathBuf, PackageError> {
         let digest = wanted.sha256.to_ascii_lowercase();
         let place = self.store.join(&digest);
         let _turn = self.turn.lock().await;
@@ -199,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    fn tarball(dir: &Path, files: &[(&str, u32)]) -> PackageSource {
+    fn tarball(dir: &Path, files: &[(&str, u32)]) -> Package {
         let path = dir.join("package.tar.gz");
         let gzip = flate2::write::GzEncoder::new(File::create(&path).unwrap(), Default::default());
         let mut archive = tar::Builder::new(gzip);
@@ -211,7 +185,7 @@ mod tests {
         }
         archive.into_inner().unwrap().finish().unwrap();
         let hash = digest::digest(&digest::SHA256, &fs::read(&path).unwrap());
-        PackageSource { source: path.display().to_string(), sha256: hex(hash.as_ref()) }
+        Package { source: path.display().to_string(), sha256: hex(hash.as_ref()) }
     }
 
     const GOOD: [(&str, u32); 3] =
@@ -230,7 +204,7 @@ mod tests {
             |name: &str| fs::metadata(place.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(GOOD.map(|(name, _)| mode(name)), [0o555, 0o555, 0o444]);
         fs::remove_file(&wanted.source).unwrap();
-        let upper = PackageSource { sha256: wanted.sha256.to_ascii_uppercase(), ..wanted };
+        let upper = Package { sha256: wanted.sha256.to_ascii_uppercase(), ..wanted };
         assert_eq!(packages.ensure(&upper).await.unwrap(), place, "it is here already");
         let left: Vec<_> = fs::read_dir(place.parent().unwrap()).unwrap().flatten().collect();
         assert_eq!(left.len(), 1, "{left:?}");
@@ -240,7 +214,7 @@ mod tests {
     async fn another_package_than_the_one_meant_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let wanted = tarball(dir.path(), &GOOD);
-        let wrong = PackageSource { sha256: "0".repeat(64), ..wanted.clone() };
+        let wrong = Package { sha256: "0".repeat(64), ..wanted.clone() };
         let error = packages(dir.path()).ensure(&wrong).await.unwrap_err().to_string();
         assert!(error.contains(&wanted.sha256) && error.contains("not the one"), "{error}");
         let store = dir.path().join("homes/.fleet-packages");
@@ -253,7 +227,7 @@ mod tests {
         let wanted = tarball(dir.path(), &GOOD[1..]);
         let error = packages(dir.path()).ensure(&wanted).await.unwrap_err().to_string();
         assert!(error.contains("Agent.Listener"), "{error}");
-        let nowhere = PackageSource { source: "/nowhere/x.tar.gz".into(), ..wanted };
+        let nowhere = Package { source: "/nowhere/x.tar.gz".into(), ..wanted };
         let error = packages(dir.path()).ensure(&nowhere).await.unwrap_err().to_string();
         assert!(error.contains("cannot be fetched"), "{error}");
     }

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use fleet_model::{Entry, ImageRef};
+use fleet_model::{Entry, ImageRef, Package};
 use nix::sys::signal::Signal;
 
 use super::{
-    AgentName, CancellationToken, PackageSource, RunId, RunSeen, RunSpec, RunState, Runtime,
-    RuntimeError, RuntimeEvent, RuntimeKind, SystemdRuntime, UnitRecord, WorkerCheck, blocking,
-    bus::BusError, files_of, follow, mpsc, proc, unit, users::AgentUser,
+    AgentName, CancellationToken, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError,
+    RuntimeEvent, RuntimeKind, SystemdRuntime, UnitRecord, WorkerCheck, blocking, bus::BusError,
+    files_of, follow, mpsc, proc, unit, users::AgentUser,
 };
 use crate::{
     agent_run::{clean, record::passage},
@@ -24,10 +24,14 @@ use crate::{
 const KILLED: i32 = 128 + 9;
 /// Rounds of killing what a user's processes fork meanwhile.
 const KILL_ROUNDS: u32 = 200;
+/// Between two of them.
+const KILL_PAUSE: Duration = Duration::from_millis(5);
 
 impl SystemdRuntime {
-    fn package_of<'a>(&'a self, _spec: &'a RunSpec) -> Result<&'a PackageSource, RuntimeError> {
-        self.settings.package.as_ref().ok_or_else(|| {
+    /// The template's package, else the host's own.
+    fn package_of<'a>(&'a self, spec: &'a RunSpec) -> Result<&'a Package, RuntimeError> {
+        let own = self.settings.package.as_ref();
+        spec.template.package.as_ref().or(own).ok_or_else(|| {
             RuntimeError::Unsupported(
                 "neither the template nor this host names an agent package: give the pool one \
                  (--package, --package-sha256) or set systemd.package in hostd.toml"
@@ -43,7 +47,7 @@ impl SystemdRuntime {
         let package = self.packages.ensure(wanted).await;
         let package = package.map_err(|error| RuntimeError::Unsupported(error.to_string()))?;
         self.make_room(spec).await?;
-        let user = self.users.ensure(&spec.run.agent, false).await;
+        let user = self.users.ensure(&spec.run.agent, spec.template.docker_group).await;
         let user = user.map_err(|source| files_of("the agent's user", source))?;
         let mut env = listener_env(spec)?;
         for name in ["USER", "LOGNAME"] {
@@ -81,6 +85,7 @@ impl SystemdRuntime {
             user: user.name.clone(),
             uid: user.uid,
             home: user.home.clone(),
+            engine: spec.template.docker_group.then(|| self.settings.engine.clone()),
             root,
             env,
         })
@@ -130,9 +135,20 @@ impl SystemdRuntime {
             if blocking(move || proc::kill_user(uid)).await? == 0 {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(KILL_PAUSE).await;
         }
         Err(io::Error::other("its processes do not end"))
+    }
+
+    /// Until a unit whose processes were all killed has none left; not for longer than it takes until
+    /// systemd starts a new one in it.
+    async fn until_empty(&self, unit: &str) {
+        for _ in 0..KILL_ROUNDS {
+            match self.bus.processes(unit).await {
+                Ok(left) if !left.is_empty() => tokio::time::sleep(KILL_PAUSE).await,
+                _ => return,
+            }
+        }
     }
 
     async fn is_unit_of(&self, run: &RunId) -> Result<bool, RuntimeError> {
@@ -239,6 +255,8 @@ impl Runtime for SystemdRuntime {
             Ok(()) | Err(BusError::NoUnit) => {}
             Err(error) => return Err(error.while_doing("ending the unit's processes")),
         }
+        // A unit that is stopped while something in it still dies leaves its group of processes.
+        self.until_empty(&record.unit).await;
         // Also keeps systemd from starting agent-run again.
         self.stop(&record.unit).await?;
         self.kill_user(record.uid).await.map_err(|source| files_of(run, source))?;
