@@ -17,6 +17,11 @@ agent_image() {
     "$LAB" agent-image "$NAME" "$DIR/agent-image.tar" "$AGENT_IMAGE"
 }
 
+agent_package() {
+    "$ROOT/azdo/stub/package.sh" "$DIR/vsts-agent.tar.gz"
+    "$LAB" agent-package "$NAME" "$DIR/vsts-agent.tar.gz"
+}
+
 simulator() {
     make_pat "$DIR/pat"
     control sh -c 'umask 077; mkdir -p /etc/azdo-sim; cat >/etc/azdo-sim/pat' <"$DIR/pat"
@@ -68,6 +73,7 @@ fleet_up() {
     "$LAB" up "$NAME" "$@"
     step 'programs and units into the servers' "$LAB" install "$NAME"
     step 'agent image into every engine' quiet "$DIR/log/agent-image.log" agent_image
+    step 'agent package onto every server' quiet "$DIR/log/agent-package.log" agent_package
     export PATH=${FLEET_BIN:-$TARGET/debug}:$PATH AGENTCTL_CONFIG=$DIR/agentctl.toml
     step 'simulator of Azure DevOps' quiet "$DIR/log/simulator.log" simulator
     step 'coordinator: CA, first operator, service' quiet "$DIR/log/coordinator.log" coordinator

@@ -82,3 +82,27 @@ import_image() {
     docker exec -i "$container" docker import --change 'CMD ["/azp/start.sh"]' --change 'WORKDIR /azp' \
         --change "LABEL fleet.tar=$hash" - "$image" <"$tar" >/dev/null
 }
+
+# lab_agent_package LAB TAR: agents under systemd come from this tarball, on every server.
+lab_agent_package() {
+    local lab=$1 tar=${2:?which tar?} host pids=()
+    need_engine
+    [[ -s $tar ]] || die "no agent package at $tar" "azdo/stub/package.sh $tar"
+    for host in $(lab_hosts "$lab"); do
+        place_package "$(container_of "$lab" "$host")" "$tar" &
+        pids+=($!)
+    done
+    all_of "${pids[@]}" || die "a server did not take the agent package" "see the lines above"
+}
+
+place_package() {
+    local container=$1 tar=$2 place=/opt/vsts-agent-linux-x64.tar.gz
+    docker exec -i "$container" sh -c "cat >$place" <"$tar"
+    # Beside the shipped settings, as an operator would do it.
+    docker exec -i "$container" sh -c 'mkdir -p /etc/hostd/conf.d && cat >/etc/hostd/conf.d/lab.toml' <<END
+runtimes = ["docker", "systemd"]
+
+[systemd]
+package = { source = "$place", sha256 = "$(sha256sum "$tar" | cut -d' ' -f1)" }
+END
+}

@@ -15,6 +15,7 @@ lab.sh up NAME [--hosts "HOST:LAB …"]   boot the servers and `control`, wait u
 lab.sh down NAME                        remove servers, volumes and network (repeatable)
 lab.sh install NAME                     programs (from $FLEET_BIN, default target/debug) and units
 lab.sh agent-image NAME TAR IMAGE       put an agent image into every server's engine
+lab.sh agent-package NAME TAR           agents of users and units come from it, on every server
 lab.sh status [NAME]                    what runs
 lab.sh hosts NAME                       HOST LAB ADDRESS, one server a line
 lab.sh port NAME PORT                   where a port of control is reached on this machine
@@ -118,6 +119,7 @@ main() {
     down) lab_down "$lab" ;;
     install) lab_install "$lab" ;;
     agent-image) lab_agent_image "${@:2}" ;;
+    agent-package) lab_agent_package "${@:2}" ;;
     hosts) list_hosts "$lab" ;;
     port) docker port "$(container_of "$lab" control)" "${3:?which port of control?}/tcp" | head -n 1 ;;
     exec) docker exec -i "$(container_of "$lab" "$host")" "${@:4}" ;;

@@ -58,7 +58,7 @@ find_root() {
     if [ -n "$root" ] && { [ -e "$root/.fleet-copied" ] || is_agent "$root"; }; then
         return 0
     fi
-    find_package || fail 78 "no agent package (bin/Agent.Listener and config.sh) in this image"
+    find_package || fail 78 "no agent package (bin/Agent.Listener and config.sh) was found"
     if [ -z "$root" ]; then
         root=$package
         [ -w "$root" ] && return 0

@@ -73,6 +73,8 @@ fn copy(from: &Path, to: &Path, shared: bool) -> io::Result<()> {
     let kind = fs::symlink_metadata(from)?.file_type();
     if kind.is_dir() {
         fs::create_dir_all(to)?;
+        // Whatever hostd's umask says: the agent's user must be able to enter.
+        fs::set_permissions(to, fs::metadata(from)?.permissions())?;
         for entry in fs::read_dir(from)? {
             let name: PathBuf = entry?.file_name().into();
             copy(&from.join(&name), &to.join(&name), shared)?;
@@ -102,6 +104,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         fs::create_dir_all(at("bin/libs")).unwrap();
         fs::write(at(LISTENER), "program").unwrap();
+        fs::set_permissions(at("bin/libs"), fs::Permissions::from_mode(0o751)).unwrap();
         fs::write(at("bin/libs/a"), "a").unwrap();
         symlink("a", at("bin/libs/b")).unwrap();
         fs::write(at("config.sh"), "script").unwrap();
@@ -120,6 +123,8 @@ mod tests {
         assert_eq!(inode(&root.join(LISTENER)), inode(&package.path().join(LISTENER)));
         assert_ne!(inode(&root.join("config.sh")), inode(&package.path().join("config.sh")));
         assert_eq!(fs::read_link(root.join("bin/libs/b")).unwrap(), Path::new("a"));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&root.join("bin/libs")), mode(&package.path().join("bin/libs")));
         assert!(!root.join("bin").is_symlink());
         assert!(!root.join(".agent").exists());
     }

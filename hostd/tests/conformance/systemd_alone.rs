@@ -2,10 +2,12 @@
 
 use std::{pin::Pin, time::Duration};
 
+use azdo::sim::JobForm;
 use fleet_model::Mode;
 use hostd::runtime::{RunState, Runtime, WorkerCheck};
 
 use crate::{
+    azure::NEW_VERSION,
     bench::{Bench, error},
     systemd::Units,
     systemd_clean::{finished, give_script, registered, shell},
@@ -16,6 +18,8 @@ type Case = (&'static str, for<'a> fn(&'a Units) -> Pin<Box<dyn Future<Output = 
 
 pub(crate) const CASES: &[Case] = &[
     ("once_mode_goes_on_while_hostd_is_away", |b| Box::pin(hostd_away(b))),
+    ("an_update_is_finished_while_hostd_is_away", |b| Box::pin(update_alone(b))),
+    ("a_listener_that_hangs_makes_room_while_hostd_is_away", |b| Box::pin(hang_alone(b))),
     ("a_job_outlives_the_process_above_its_listener", |b| Box::pin(agent_run_killed(b))),
     ("a_stop_by_hand_waits_for_the_job", |b| Box::pin(stopped_by_hand(b))),
     ("a_unit_that_is_gone_with_everything_in_it_has_ended", |b| Box::pin(all_killed(b))),
@@ -45,6 +49,34 @@ async fn hostd_away(bench: &Units) {
     bench.give_job(&spec.run, Duration::from_millis(300)).await;
     assert_eq!(watching.ended(&spec.run).await, Some(0));
     assert_eq!(runtime.list().await.unwrap()[0].state, RunState::Ended(Some(0)));
+}
+
+async fn update_alone(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let spec = bench.spec(1, Mode::Once);
+    registered(&mut watching, bench, &spec).await;
+    drop(watching);
+    bench.update(&spec.run).await;
+    // Exit code 4: no job was run, so it is no failure, and the same place goes on updated.
+    bench.is_online(&spec.run, false).await;
+    bench.is_online(&spec.run, true).await;
+    assert_eq!(bench.azure.version(&spec.run).as_deref(), Some(NEW_VERSION));
+    let job = give_script(bench, &spec, "true");
+    assert_eq!(finished(bench, job).await.result.as_deref(), Some("succeeded"));
+}
+
+async fn hang_alone(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let spec = bench.spec(1, Mode::Once);
+    registered(&mut watching, bench, &spec).await;
+    drop(watching);
+    let demands = vec![format!("Agent.Name -equals {}", spec.run.agent)];
+    let hangs = JobForm { demands, hang_after_job: true, duration_ms: 100, ..JobForm::default() };
+    let job = bench.azure.sim.queue("nightly", hangs).unwrap();
+    assert_eq!(finished(bench, job).await.result.as_deref(), Some("succeeded"));
+    // It said its goodbye, so its session is gone; a minute later its successor has one.
+    bench.is_online(&spec.run, false).await;
+    bench.is_online(&spec.run, true).await;
 }
 
 async fn agent_run_killed(bench: &Units) {

@@ -10,6 +10,8 @@ use std::{
 use serde_json::Value;
 
 pub(crate) const SVC: &str = "svcstr-server-2";
+pub(crate) const BJW: &str = "bjw-ca-serv-5";
+pub(crate) const TK5: &str = "strtk5-serv-02";
 pub(crate) const STR: [&str; 2] = ["str-acs-serv-15", "str-acs-serv-65"];
 
 /// Brought up once; taken down when dropped, unless something failed and it is to be kept.
@@ -259,7 +261,7 @@ impl Fleet {
         println!("{}", self.ctl(&["status"]).out);
         println!("{}", self.ctl(&["get", "agents", "-o", "wide"]).out);
         println!("{}", self.ctl(&["events", "-n", "40"]).out);
-        for host in [STR[0], STR[1], SVC, "control"] {
+        for host in [STR[0], STR[1], SVC, BJW, TK5, "control"] {
             let units =
                 ["journalctl", "-u", "hostd", "-u", "coordinator", "-n", "25", "--no-pager"];
             println!("{host}:\n{}", self.on(host, &units).out);
@@ -286,7 +288,11 @@ impl Drop for Fleet {
 
 /// Pools of the lab that are not in the simulator from the start use an Azure pool that is.
 pub(crate) fn azure_pool(pool: &str) -> String {
-    if pool == "no-image" { "nightly-bjw".into() } else { pool.into() }
+    match pool {
+        "no-image" => "nightly-bjw".into(),
+        "mixed" => "nightly-tk5".into(),
+        other => other.into(),
+    }
 }
 
 pub(crate) fn run(command: &mut Command) -> Ran {

@@ -3,10 +3,12 @@
 //!
 //! One fleet serves all days, because bringing it up is what takes the time; after each day the same
 //! things are looked at (see [`fleet::Fleet::all_is_well`]). `FLEET_LAB_KEEP=1` leaves the lab up
-//! after a failure.
+//! after a failure; `FLEET_LAB_DAYS=unit,hang` lives through the first day and those with such a
+//! title.
 
 mod days;
 mod fleet;
+mod units;
 
 use std::time::Instant;
 
@@ -25,6 +27,10 @@ const DAYS: &[Day] = &[
     ("Azure answers 401, 429, 503 and nothing", days::azure_trouble),
     ("fewer agents: idle ones go, busy ones end their job", days::scale_down),
     ("a server is cut off for a minute", days::cut_off),
+    ("one pool of containers and of users with units", units::one_pool_two_groups),
+    ("hostd is killed, then away: units work on", units::hostd_away),
+    ("listeners that hang after their job make room", units::hanging_listeners),
+    ("a busy unit ends its job, and nothing of it stays", units::leaving),
     ("to none and back: the last registration stays", days::to_none_and_back),
     ("the coordinator comes back with an old store and drains nobody", days::old_store),
     ("a server loses power", days::power_cut),
@@ -33,7 +39,10 @@ const DAYS: &[Day] = &[
 #[test]
 fn the_main_job_and_its_bad_days() {
     let fleet = Fleet::up();
-    for (title, day) in DAYS {
+    let only = std::env::var("FLEET_LAB_DAYS").unwrap_or_default();
+    let is_asked_for = |title: &str| only.split(',').any(|part| title.contains(part));
+    let days = DAYS.iter().enumerate().filter(|(at, (title, _))| *at == 0 || is_asked_for(title));
+    for (_, (title, day)) in days {
         let began = Instant::now();
         println!("--- {title}");
         day(&fleet);
