@@ -8,6 +8,7 @@
 #   FLEET_MODE         once | long-lived
 #   FLEET_REPLACE      true = the configuration may replace a registration of the same name
 #   FLEET_LIMIT        seconds for the configuration (120)
+#   FLEET_UPDATED      set = the listener before ended for its update, whatever is in the work folder
 #   VSTS_AGENT_INPUT_URL, _POOL, _AGENT, _WORK
 # It says on its standard output `fleet-entry: registering`, `registered`, `failed: <why>`.
 # Exit codes: 70 configuration refused, 71 the name is taken, 78 no agent package; after that, the
@@ -71,7 +72,7 @@ find_root() {
 # A self-update ends the listener and leaves the swap of bin and externals to a script that waits
 # for that end. In a container it dies with the listener, so the swap is done here.
 finish_update() {
-    [ -e _work/_update.sh ] || return 0
+    [ -e _work/_update.sh ] || [ -n "${FLEET_UPDATED:-}" ] || return 0
     new=$(for dir in bin.*/; do
         version=${dir#bin.}
         version=${version%/}

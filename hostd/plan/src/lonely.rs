@@ -30,6 +30,13 @@ pub struct ListenerEnd {
     pub conflict: bool,
 }
 
+impl ListenerEnd {
+    /// It ended for its update.
+    pub fn is_update(&self) -> bool {
+        self.code.is_some_and(|code| UPDATES.contains(&code))
+    }
+}
+
 /// What is remembered from one listener to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lonely {
@@ -42,7 +49,7 @@ pub struct Lonely {
 impl Lonely {
     /// How long to wait before the next listener. The waits of different `agent`s spread.
     pub fn wait_after(&mut self, end: ListenerEnd, agent: &str) -> Duration {
-        let updating = end.code.is_some_and(|code| UPDATES.contains(&code));
+        let updating = end.is_update();
         self.updates = if updating { self.updates.saturating_add(1) } else { 0 };
         if end.had_job && !updating {
             self.failures = 0;

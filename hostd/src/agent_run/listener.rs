@@ -50,10 +50,12 @@ impl Listener {
             .env("PATH", PATH)
             .env("HOME", &unit.home)
             .envs(&unit.env)
+            .envs(dir.is_updated().then_some(("FLEET_UPDATED", "1")))
             .stdin(Stdio::null())
             .stdout(console.try_clone()?)
             .stderr(console)
             .spawn()?;
+        dir.forget_update();
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(gone)?;
         // Nobody waited for it yet, so the number is still its own.
         let process = proc::alive(pid)?.map_or(0, |process| process.started);

@@ -237,6 +237,9 @@ impl Agent {
     /// What a run leaves behind is removed before anybody hears of its end.
     async fn close(&mut self, end: ListenerEnd) -> anyhow::Result<()> {
         self.tidy().await;
+        if end.is_update() {
+            self.dir.note_update()?;
+        }
         if !matches!(self.dir.state()?, Some(State::Ended { .. })) {
             self.dir.end(end.code)?;
         }

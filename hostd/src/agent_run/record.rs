@@ -8,6 +8,7 @@
 //!       state.json               what it does; replaced whole, by the agent's process
 //!       log                      "! started", "> line of the listener", "! ended CODE", in order
 //!       console                  a named pipe: what the listener writes
+//!       updated                  there when the listener ended for its update
 //!       stop                     there when hostd vouches for a stop: no job can be lost by it
 //!       fleet/                   the hand-over, the only part that the agent's user can enter
 //! ```
@@ -161,6 +162,30 @@ impl RunDir {
     /// Does hostd vouch for a stop?
     pub fn may_stop(&self) -> bool {
         self.0.join("stop").exists()
+    }
+
+    /// Its listener ended for its update: whoever starts the next one is to finish that. Not the work
+    /// folder says so, where a job could.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn note_update(&self) -> io::Result<()> {
+        File::create(self.updated()).map(drop)
+    }
+
+    /// An update is to be finished.
+    pub fn is_updated(&self) -> bool {
+        self.updated().exists()
+    }
+
+    /// It is finished.
+    pub fn forget_update(&self) {
+        // Left, it would be finished once more, which changes nothing.
+        let _ = fs::remove_file(self.updated());
+    }
+
+    fn updated(&self) -> PathBuf {
+        self.0.join("updated")
     }
 
     /// The run begins (again).

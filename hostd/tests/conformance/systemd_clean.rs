@@ -7,7 +7,7 @@ use fleet_model::Mode;
 use hostd::runtime::{RunSpec, Runtime, Sign, StartWith};
 
 use crate::{
-    azure::TOKEN,
+    azure::{NEW_VERSION, TOKEN},
     bench::{Bench, next},
     systemd::Units,
     watching::{LIMIT, Watching},
@@ -17,6 +17,7 @@ type Case = (&'static str, for<'a> fn(&'a Units) -> Pin<Box<dyn Future<Output = 
 
 pub(crate) const CASES: &[Case] = &[
     ("nothing_of_a_job_is_there_for_the_next_one", |b| Box::pin(nothing_is_left(b))),
+    ("an_update_brings_the_new_version", |b| Box::pin(update(b))),
     ("a_token_is_nowhere_once_the_agent_is_registered", |b| Box::pin(no_token(b))),
     ("a_listener_has_only_the_environment_that_was_meant", |b| Box::pin(environment(b))),
     ("two_agents_share_the_files_of_one_package", |b| Box::pin(shared_files(b))),
@@ -114,6 +115,19 @@ async fn nothing_is_left(bench: &Units) {
     }
     let mounted = shell("grep /home /proc/self/mountinfo || :");
     assert!(!mounted.contains("mounted"), "{mounted}");
+}
+
+async fn update(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    for (number, mode, code) in [(1, Mode::Once, 4), (2, Mode::LongLived, 3)] {
+        let spec = bench.spec(number, mode);
+        registered(&mut watching, bench, &spec).await;
+        bench.update(&spec.run).await;
+        assert_eq!(watching.ended(&spec.run).await, Some(code));
+        bench.runtime.ensure_started(&spec).await.unwrap();
+        watching.listening(&spec.run).await;
+        assert_eq!(bench.azure.version(&spec.run).as_deref(), Some(NEW_VERSION));
+    }
 }
 
 async fn no_token(bench: &Units) {
