@@ -280,6 +280,7 @@ fn systemd(settings: &Settings) -> SystemdSettings {
         first_uid: systemd.first_uid,
         users_file: settings.data.join("users.json"),
         runs_dir: systemd.runs.clone(),
+        remembered: settings.data.join("units"),
         // Units of later runs shall start the hostd that is installed then.
         program: std::env::current_exe().unwrap_or_else(|_| "/usr/bin/hostd".into()),
         proxy: settings.azure_proxy(),

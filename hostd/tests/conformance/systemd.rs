@@ -49,6 +49,7 @@ pub(crate) async fn bench() -> Units {
         // One for all cases: a number is never used twice.
         users_file: place.join("users.json"),
         runs_dir: "/run/fleet-test".into(),
+        remembered: dir.path().join("units"),
         program: place.join("hostd"),
         proxy: ProxyForAzure(None),
         bus: SYSTEM_BUS.to_owned(),

@@ -8,7 +8,7 @@ use hostd::runtime::{RunState, Runtime, WorkerCheck};
 
 use crate::{
     azure::NEW_VERSION,
-    bench::{Bench, error},
+    bench::{Bench, error, next},
     systemd::Units,
     systemd_clean::{finished, give_script, registered, shell},
     watching::{LIMIT, Watching},
@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_job_outlives_the_process_above_its_listener", |b| Box::pin(agent_run_killed(b))),
     ("a_stop_by_hand_waits_for_the_job", |b| Box::pin(stopped_by_hand(b))),
     ("a_unit_that_is_gone_with_everything_in_it_has_ended", |b| Box::pin(all_killed(b))),
+    ("after_a_reboot_what_ran_has_ended", |b| Box::pin(rebooted(b))),
     ("without_a_system_bus_it_says_so", |b| Box::pin(no_bus(b))),
 ];
 
@@ -117,6 +118,29 @@ async fn all_killed(bench: &Units) {
     shell(&format!("systemctl kill --kill-whom=all -s KILL {unit}; systemctl stop {unit}"));
     watching.ended(&spec.run).await;
     assert!(matches!(bench.runtime.list().await.unwrap()[0].state, RunState::Ended(_)));
+}
+
+async fn rebooted(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let spec = bench.spec(1, Mode::Once);
+    registered(&mut watching, bench, &spec).await;
+    drop(watching);
+    let unit = bench.unit_json(&spec)["unit"].as_str().unwrap().to_owned();
+    // What a reboot does: no process, no unit, nothing in /run.
+    shell(&format!("systemctl kill --kill-whom=all -s KILL {unit}; systemctl stop {unit}"));
+    shell(&format!("rm -rf {}", bench.settings.runs_dir.display()));
+    let runtime = bench.again();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let seen = runtime.list().await.unwrap();
+    // Its end is told, so that somebody looks whether Azure still holds its session.
+    assert_eq!((&seen[0].run, seen[0].state), (&spec.run, RunState::Ended(None)));
+    assert_eq!(runtime.worker(&spec.run).await, WorkerCheck::None);
+    runtime.ensure_removed(&spec.run).await.unwrap();
+    assert!(runtime.list().await.unwrap().is_empty());
+    let again = next(&spec, spec.start.clone());
+    runtime.ensure_started(&again).await.unwrap();
+    // The old name is taken: what Azure says of that is hostd's to settle.
+    assert_eq!(watching.ended(&again.run).await, Some(71));
 }
 
 async fn no_bus(bench: &Units) {

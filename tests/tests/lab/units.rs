@@ -59,6 +59,18 @@ pub(crate) fn hanging_listeners(fleet: &Fleet) {
     fleet.all_is_well(&BESIDE);
 }
 
+pub(crate) fn power_cut(fleet: &Fleet) {
+    fleet.lab("kill-power", TK5);
+    fleet.lab("reboot", TK5);
+    fleet.within(90, "its agents are back", || {
+        let pool = fleet.pool(POOL);
+        pool["ready"] == COUNT && fleet.online(POOL) as u64 == COUNT
+    });
+    jobs(fleet, 6, "1");
+    // Dead sessions were left alone, not fought for.
+    fleet.all_is_well(&BESIDE);
+}
+
 pub(crate) fn leaving(fleet: &Fleet) {
     let done = succeeded(fleet);
     fleet.azdo(&["queue", "--pool", "nightly-tk5", "--count", "6", "--seconds", "15"]);

@@ -50,6 +50,8 @@ pub struct SystemdSettings {
     pub users_file: PathBuf,
     /// Where runs are written down; every user must be able to pass through.
     pub runs_dir: PathBuf,
+    /// Where it is remembered that there was a run: a reboot takes `runs_dir` away.
+    pub remembered: PathBuf,
     /// This program, as units start it.
     pub program: PathBuf,
     /// The way to packages.
@@ -125,6 +127,31 @@ impl SystemdRuntime {
                 all.push((record, state));
             }
         }
+        let forgotten = self.remembered().map_err(|source| files_of("the runs", source))?;
+        let lost = forgotten
+            .into_iter()
+            .filter(|record| !all.iter().any(|(known, _)| known.run() == record.run()));
+        let lost: Vec<_> = lost.map(|record| (record, RunState::Ended(None))).collect();
+        Ok([all, lost].concat())
+    }
+
+    fn memory_of(&self, run: &RunId) -> PathBuf {
+        self.settings.remembered.join(format!("{run}.json"))
+    }
+
+    /// Runs that were made and not removed, on disk: after a reboot their end is all that is left.
+    fn remembered(&self) -> io::Result<Vec<UnitRecord>> {
+        let entries = match std::fs::read_dir(&self.settings.remembered) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut all = Vec::new();
+        for entry in entries.flatten() {
+            // A half-written one has another name, and an unreadable one names no run.
+            let record = std::fs::read(entry.path()).ok();
+            all.extend(record.and_then(|bytes| serde_json::from_slice::<UnitRecord>(&bytes).ok()));
+        }
+        all.sort_by_key(UnitRecord::run);
         Ok(all)
     }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use fleet_model::{Entry, ImageRef, Package};
+use fleet_proto::files;
 use nix::sys::signal::Signal;
 
 use super::{
@@ -55,6 +56,7 @@ impl SystemdRuntime {
         }
         let record = self.record(spec, &user)?;
         let (handover, dir, owned) = (self.handover.clone(), self.run_dir(&spec.run), spec.clone());
+        let memory = self.memory_of(&spec.run);
         let (runs, sha256) = (self.settings.runs_dir.clone(), wanted.sha256.to_ascii_lowercase());
         let prepared = blocking(move || {
             passage(&runs)?;
@@ -63,6 +65,8 @@ impl SystemdRuntime {
             handover.remove(&owned.run)?;
             handover.prepare(&owned.run, &owned.start, &env, Holder::Uid(user.uid))?;
             passage(dir.path())?;
+            let remembered = serde_json::to_vec(&record)?;
+            files::write_private(&memory, &remembered).map_err(io::Error::other)?;
             dir.put_unit(&record)
         });
         prepared.await.map_err(|source| files_of(&spec.run, source))
@@ -275,10 +279,12 @@ impl Runtime for SystemdRuntime {
         }
         let dir = self.run_dir(run).path().to_owned();
         let aside = self.settings.runs_dir.join(format!(".gone-{run}"));
+        let memory = self.memory_of(run);
         let removed = blocking(move || {
             // In one step: half a directory would be a run without a record.
             absent_is_fine(fs::rename(&dir, &aside))?;
-            absent_is_fine(fs::remove_dir_all(&aside))
+            absent_is_fine(fs::remove_dir_all(&aside))?;
+            absent_is_fine(fs::remove_file(&memory))
         });
         removed.await.map_err(|source| files_of(run, source))
     }
