@@ -56,6 +56,37 @@ fn every_verb_and_option_is_documented_and_nothing_else() {
     assert!(unknown.is_empty(), "the page names options that do not exist: {unknown:?}");
 }
 
+/// Words of a shell line; what stands between quotes is one.
+fn words(line: &str) -> Vec<String> {
+    let mut parts = line.split('\'').enumerate();
+    let mut all = Vec::new();
+    while let Some((at, part)) = parts.next() {
+        match at % 2 == 1 {
+            true => all.push(part.to_owned()),
+            false => all.extend(part.split_whitespace().map(str::to_owned)),
+        }
+    }
+    all
+}
+
+#[test]
+fn every_line_to_be_typed_is_one_that_the_program_takes() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let pages = fs::read_dir(format!("{root}/docs")).unwrap().map(|page| page.unwrap().path());
+    let pages = pages.filter(|page| page.extension().is_some_and(|ext| ext == "md"));
+    let mut seen = 0;
+    for page in pages.chain([format!("{root}/README.md").into()]) {
+        let text = fs::read_to_string(&page).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("$ agentctl ")) {
+            let words = ["agentctl".to_owned()].into_iter().chain(words(line));
+            let taken = agentctl::command().try_get_matches_from(words);
+            assert!(taken.is_ok(), "{}: {line}: {}", page.display(), taken.unwrap_err());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen} lines were found");
+}
+
 /// Programs rely on these. A field that is missing here was promised by an earlier version and
 /// taken away: put it back. New fields are added to the end of a line.
 const PROMISED: &[(&str, &str)] = &[

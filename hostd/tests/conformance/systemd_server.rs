@@ -22,6 +22,8 @@ use crate::{
 
 /// Says that this is the run on the server.
 const ROLE: &str = "FLEET_TEST_ON_SERVER";
+/// Part of the names of the cases to be run.
+const ONLY: &str = "FLEET_TEST_ONLY";
 /// Where things lie on the server.
 pub(crate) const PLACE: &str = "/opt/fleet-test";
 
@@ -43,7 +45,9 @@ async fn every_case_holds_under_systemd_and_the_machine_is_as_before() {
     }
     let status = lab
         .on_server()
-        .args(["env", &format!("{ROLE}=1"), &format!("{PLACE}/conformance")])
+        .args(["env", &format!("{ROLE}=1")])
+        .arg(format!("{ONLY}={}", std::env::var(ONLY).unwrap_or_default()))
+        .arg(format!("{PLACE}/conformance"))
         .args(["--exact", "--nocapture"])
         .arg("systemd_server::every_case_holds_under_systemd_and_the_machine_is_as_before")
         .status()
@@ -52,7 +56,7 @@ async fn every_case_holds_under_systemd_and_the_machine_is_as_before() {
 }
 
 async fn on_the_server() {
-    let only = std::env::var("FLEET_TEST_ONLY").unwrap_or_default();
+    let only = std::env::var(ONLY).unwrap_or_default();
     let all = SUITE.iter().chain(crate::systemd_clean::CASES).chain(crate::systemd_alone::CASES);
     let mut failed = Vec::new();
     for (name, case) in all.filter(|(name, _)| name.contains(&only)) {

@@ -30,6 +30,7 @@ const DAYS: &[Day] = &[
     ("one pool of containers and of users with units", units::one_pool_two_groups),
     ("hostd is killed, then away: units work on", units::hostd_away),
     ("listeners that hang after their job make room", units::hanging_listeners),
+    ("jobs rain while containers and units come and go", units::rain),
     ("the server of units loses power", units::power_cut),
     ("a busy unit ends its job, and nothing of it stays", units::leaving),
     ("to none and back: the last registration stays", days::to_none_and_back),

@@ -59,6 +59,25 @@ pub(crate) fn hanging_listeners(fleet: &Fleet) {
     fleet.all_is_well(&BESIDE);
 }
 
+/// Jobs come all the time while agents come and go in containers and units alike, so that one comes
+/// at every step of some removal.
+pub(crate) fn rain(fleet: &Fleet) {
+    const SHOWERS: u64 = 6;
+    let before = fleet.summary()["jobs"].clone();
+    for shower in 0..SHOWERS {
+        for seconds in ["0", "1", "2", "4"] {
+            let queue = ["queue", "--pool", "nightly-tk5", "--count", "5", "--seconds", seconds];
+            fleet.azdo(&queue);
+        }
+        let to = if shower % 2 == 0 { "2" } else { "6" };
+        fleet.ok(&["scale", POOL, to, "--timeout", "3m"]);
+    }
+    let done = before["succeeded"].as_u64().unwrap_or(0) + SHOWERS * 20;
+    fleet.within(120, "every job has succeeded", || succeeded(fleet) == done);
+    assert_eq!(fleet.summary()["jobs"]["failed"], before["failed"]);
+    fleet.all_is_well(&BESIDE);
+}
+
 pub(crate) fn power_cut(fleet: &Fleet) {
     fleet.lab("kill-power", TK5);
     fleet.lab("reboot", TK5);
