@@ -169,7 +169,11 @@ async fn what_was_acknowledged_survives_a_kill_in_mid_scale() {
             }
         });
         for replicas in acknowledged + 1.. {
-            let request = v1::ScaleRequest { pool: "nightly".into(), replicas };
+            let request = v1::ScaleRequest {
+                pool: "nightly".into(),
+                replicas,
+                ..v1::ScaleRequest::default()
+            };
             match operator.scale(request).await {
                 Ok(done) => {
                     acknowledged = replicas;

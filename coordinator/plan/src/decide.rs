@@ -185,6 +185,7 @@ impl Fleet {
             },
             wanted: if spec.deleted { Wanted::Gone } else { Wanted::Groups(groups()) },
             gone_groups: spec.gone_groups.clone(),
+            forced: spec.forced.clone(),
         }
     }
 

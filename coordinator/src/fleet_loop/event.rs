@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fleet_model::{
-    AgentName, At, CredentialName, GroupSpec, HostName, HostReport, Labels, Order, PoolName,
-    PoolSpec, RowState,
+    AgentName, At, CredentialName, Forced, GroupSpec, HostName, HostReport, Labels, Order,
+    PoolName, PoolSpec, Reason, RowState,
 };
 use fleet_proto::{convert::Hello, v1};
 use tokio::sync::oneshot;
@@ -54,8 +54,8 @@ pub(crate) struct Grant {
 /// What operators ask. `by` is who.
 pub(crate) enum Request {
     CreatePool { pool: Box<NewPool>, by: String, reply: Reply<v1::Pool> },
-    DeletePool { pool: String, by: String, reply: Reply<Order> },
-    Scale { pool: String, replicas: i64, by: String, reply: Reply<Scaled> },
+    DeletePool { pool: String, insist: Insist, by: String, reply: Reply<Order> },
+    Scale { pool: String, replicas: i64, insist: Insist, by: String, reply: Reply<Scaled> },
     AddGroup { pool: String, group: Box<GroupSpec>, by: String, reply: Reply<Regrouped> },
     RemoveGroup { pool: String, group: String, by: String, reply: Reply<Regrouped> },
     Invite { invitation: Box<Invitation>, by: String, reply: Reply<()> },
@@ -120,6 +120,32 @@ pub(crate) struct Invitation {
     pub(crate) labels: Labels,
     pub(crate) token_hash: String,
     pub(crate) expires: At,
+}
+
+/// How much an operator means it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Insist {
+    /// Also without Azure's word.
+    pub(crate) force: bool,
+    /// Why; there is one with every force.
+    pub(crate) reason: Option<Reason>,
+}
+
+impl Insist {
+    /// The leave that this order gives.
+    pub(crate) fn leave(&self, by: &str, at: At) -> Option<Forced> {
+        let reason = self.reason.clone().filter(|_| self.force)?;
+        Some(Forced { by: by.to_owned(), reason, at })
+    }
+
+    /// For the history: `, forced: REASON`, `: REASON`, or nothing.
+    pub(crate) fn said(&self) -> String {
+        match (&self.reason, self.force) {
+            (Some(reason), true) => format!(", forced: {reason}"),
+            (Some(reason), false) => format!(": {reason}"),
+            (None, _) => String::new(),
+        }
+    }
 }
 
 /// A pool was scaled.

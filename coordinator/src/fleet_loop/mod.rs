@@ -43,8 +43,8 @@ use crate::{
 };
 pub use denied::Denied;
 pub(crate) use event::{
-    AzureEvent, Enrol, Event, Filter, Grant, Invitation, Key, Kinds, NewCredential, NewPool,
-    Request, SessionEvent,
+    AzureEvent, Enrol, Event, Filter, Grant, Insist, Invitation, Key, Kinds, NewCredential,
+    NewPool, Request, SessionEvent,
 };
 use fleet_model::At;
 use fleet_proto::logging::Report;

@@ -6,7 +6,7 @@ use fleet_proto::v1;
 
 use super::{
     denied::Denied,
-    event::{NewCredential, NewPool, Scaled},
+    event::{Insist, NewCredential, NewPool, Scaled},
     state::{SELF, State},
     turn::Turn,
     watchers::Watched,
@@ -40,7 +40,8 @@ impl State {
         turn: &mut Turn,
     ) -> Result<impl FnOnce(&mut State) -> v1::Pool + use<>, Denied> {
         self.writable()?;
-        let spec = new.spec;
+        // A leave is given by scaling and deleting, with an event each.
+        let spec = PoolSpec { forced: None, ..new.spec };
         let name = spec.name.clone();
         self.check_new(&spec)?;
         let secret_known = self.book.credentials.contains_key(&spec.credential);
@@ -171,6 +172,7 @@ impl State {
         &mut self,
         pool: &str,
         replicas: i64,
+        insist: &Insist,
         by: &str,
         turn: &mut Turn,
     ) -> Result<impl FnOnce(&mut State) -> Scaled + use<>, Denied> {
@@ -182,9 +184,10 @@ impl State {
             .ok_or(Denied::Replicas(replicas))?;
         let mut spec = self.kept_spec(&name)?;
         let before = std::mem::replace(&mut spec.replicas, wanted);
-        if before != wanted {
+        let had_leave = std::mem::replace(&mut spec.forced, insist.leave(by, turn.now)).is_some();
+        if before != wanted || had_leave || spec.forced.is_some() {
             turn.changes.put(POOL, &name, &spec);
-            let said = format!("{before} → {wanted} agents");
+            let said = scaled(before, wanted, insist, had_leave);
             turn.event(NewEvent::new(turn.now, "pool.scaled", by).pool(&name).says(said));
             self.watchers.touch(Watched::Pool(name.clone()), turn.now);
             self.apply(FleetEvent::PoolPut(spec), turn);
@@ -199,18 +202,24 @@ impl State {
     pub(crate) fn delete_pool(
         &mut self,
         pool: &str,
+        insist: &Insist,
         by: &str,
         turn: &mut Turn,
     ) -> Result<impl FnOnce(&mut State) -> Order + use<>, Denied> {
         self.writable()?;
         let name = self.known_pool(pool)?;
         let view = self.fleet.pool_view(&name);
-        if let Some(view) = view.filter(|view| !view.spec.deleted) {
+        // Of a pool that goes already, a force is news: Azure may have been lost meanwhile.
+        if let Some(view) = view.filter(|view| !view.spec.deleted || insist.force) {
             let mut spec = view.spec.clone();
             let before = std::mem::take(&mut spec.replicas);
             spec.deleted = true;
+            spec.forced = insist.leave(by, turn.now);
             turn.changes.put(POOL, &name, &spec);
-            let said = format!("its {before} agents go at the end of their jobs, then their rows");
+            let said = format!(
+                "its {before} agents go at the end of their jobs, then their rows{}",
+                insist.said()
+            );
             turn.event(NewEvent::new(turn.now, "pool.deleted", by).pool(&name).says(said));
             self.watchers.touch(Watched::Pool(name), turn.now);
             self.apply(FleetEvent::PoolPut(spec), turn);
@@ -218,4 +227,17 @@ impl State {
         // Asked twice is as good as once.
         Ok(|state: &mut State| state.fleet.order())
     }
+}
+
+/// A scale in words, for the history.
+fn scaled(before: u32, wanted: u32, insist: &Insist, had_leave: bool) -> String {
+    let count = match before == wanted {
+        true => format!("stays at {wanted} agents"),
+        false => format!("{before} → {wanted} agents"),
+    };
+    let taken_back = match had_leave && !insist.force {
+        true => "; the leave to remove without Azure's word is taken back",
+        false => "",
+    };
+    format!("{count}{}{taken_back}", insist.said())
 }

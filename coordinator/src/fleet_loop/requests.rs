@@ -17,12 +17,12 @@ impl State {
                 let done = self.create_pool(*pool, &by, turn);
                 turn.settle(reply, done);
             }
-            Request::DeletePool { pool, by, reply } => {
-                let done = self.delete_pool(&pool, &by, turn);
+            Request::DeletePool { pool, insist, by, reply } => {
+                let done = self.delete_pool(&pool, &insist, &by, turn);
                 turn.settle(reply, done);
             }
-            Request::Scale { pool, replicas, by, reply } => {
-                let done = self.scale(&pool, replicas, &by, turn);
+            Request::Scale { pool, replicas, insist, by, reply } => {
+                let done = self.scale(&pool, replicas, &insist, &by, turn);
                 turn.settle(reply, done);
             }
             Request::AddGroup { pool, group, by, reply } => {

@@ -138,6 +138,7 @@ impl Fleet {
         let scaled = self.handle.ask(|reply| Request::Scale {
             pool: "nightly".into(),
             replicas,
+            insist: Insist::default(),
             by: "ann".into(),
             reply,
         });

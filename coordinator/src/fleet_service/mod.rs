@@ -9,7 +9,9 @@ mod watch;
 
 use std::sync::Arc;
 
+use fleet_model::Reason;
 use fleet_proto::{
+    convert::WireError,
     pki::Ca,
     v1::{self, fleet_service_server::FleetService},
 };
@@ -21,7 +23,7 @@ use crate::{
     azure::AzureSettings,
     clock::Clock,
     credentials::Vault,
-    fleet_loop::{Filter, FleetHandle, Request as Ask},
+    fleet_loop::{Filter, FleetHandle, Insist, Request as Ask},
     places::Places,
     status::operator,
     store::Store,
@@ -67,15 +69,19 @@ impl FleetService for Operators {
         request: Request<v1::DeletePoolRequest>,
     ) -> Answer<v1::DeletePoolResponse> {
         let by = operator(&request)?;
-        let pool = request.into_inner().pool;
-        let order = self.0.handle.ask(|reply| Ask::DeletePool { pool, by, reply }).await?;
+        let v1::DeletePoolRequest { pool, force, reason } = request.into_inner();
+        let insist = insist(force, &reason)?;
+        let ask = |reply| Ask::DeletePool { pool, insist, by, reply };
+        let order = self.0.handle.ask(ask).await?;
         Ok(Response::new(v1::DeletePoolResponse { order: Some(order.into()) }))
     }
 
     async fn scale(&self, request: Request<v1::ScaleRequest>) -> Answer<v1::ScaleResponse> {
         let by = operator(&request)?;
-        let v1::ScaleRequest { pool, replicas } = request.into_inner();
-        let done = self.0.handle.ask(|reply| Ask::Scale { pool, replicas, by, reply }).await?;
+        let v1::ScaleRequest { pool, replicas, force, reason } = request.into_inner();
+        let insist = insist(force, &reason)?;
+        let ask = |reply| Ask::Scale { pool, replicas, insist, by, reply };
+        let done = self.0.handle.ask(ask).await?;
         Ok(Response::new(v1::ScaleResponse {
             order: Some(done.order.into()),
             before: done.before,
@@ -182,4 +188,13 @@ impl FleetService for Operators {
 /// The empty text stands for "not given".
 fn given(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
+}
+
+/// A force without a reason would leave nothing to those who look for their agents later.
+fn insist(force: bool, reason: &str) -> Result<Insist, Status> {
+    let reason = match (force, reason) {
+        (false, "") => None,
+        _ => Some(reason.parse::<Reason>().map_err(|error| WireError::new("reason", error))?),
+    };
+    Ok(Insist { force, reason })
 }

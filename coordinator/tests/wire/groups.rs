@@ -132,7 +132,7 @@ async fn what_groups_cannot_do_is_refused_and_changes_nothing() {
     }
     let after = bench.status().await;
     assert_eq!((before.order, before.pools), (after.order, after.pools));
-    let delete = v1::DeletePoolRequest { pool: "nightly".into() };
+    let delete = v1::DeletePoolRequest { pool: "nightly".into(), ..Default::default() };
     add(&mut bench, "nightly", units()).await.expect("a second one");
     bench.restart().await;
     assert_eq!(bench.status().await.pools[0].spec.as_ref().expect("a spec").groups.len(), 2);

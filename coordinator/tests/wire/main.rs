@@ -3,6 +3,7 @@
 
 mod azure;
 mod enrolment;
+mod forced;
 mod groups;
 mod host;
 mod operators;

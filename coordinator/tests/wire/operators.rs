@@ -113,7 +113,8 @@ async fn a_deleted_pool_goes_when_its_last_agent_is_gone_and_not_before() {
     session.report(&keeps(&host.name, &assignment, Phase::Busy)).await;
     bench.wait_pool("nightly", |pool| pool.counts.as_ref().is_some_and(|c| c.busy == 2)).await;
 
-    let delete = || v1::DeletePoolRequest { pool: "nightly".into() };
+    let delete =
+        || v1::DeletePoolRequest { pool: "nightly".into(), ..v1::DeletePoolRequest::default() };
     bench.operator.delete_pool(delete()).await.expect("deleted");
     let tombstone = session.assignment().await;
     assert_eq!(tombstone.pools["nightly"].wanted, fleet_model::Wanted::Gone);

@@ -140,7 +140,7 @@ impl Bench {
         pool: &str,
         replicas: i64,
     ) -> Result<v1::ScaleResponse, tonic::Status> {
-        let request = v1::ScaleRequest { pool: pool.into(), replicas };
+        let request = v1::ScaleRequest { pool: pool.into(), replicas, ..Default::default() };
         Ok(self.operator.scale(request).await?.into_inner())
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod group;
 mod group_options;
 pub(crate) mod host;
 pub(crate) mod host_invite;
+pub(crate) mod insist;
 pub(crate) mod pool;
 pub(crate) mod pool_create;
 pub(crate) mod scale;

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use clap_complete::ArgValueCandidates;
 use fleet_proto::v1;
 
-use super::{get::Pools, pool_create::Create};
+use super::{get::Pools, insist::Insist, pool_create::Create};
 use crate::{
     cli::Global,
     complete,
@@ -52,6 +52,8 @@ struct Delete {
     #[arg(add = ArgValueCandidates::new(complete::pools))]
     name: String,
     #[command(flatten)]
+    insist: Insist,
+    #[command(flatten)]
     waiting: Waiting,
 }
 
@@ -68,10 +70,12 @@ impl Pool {
 
 impl Delete {
     async fn run(self, global: &Global) -> Result<(), Failure> {
+        let what = format!("delete pool {}", self.name);
+        let (force, reason) = self.insist.checked(&what)?;
         let session = global.session()?;
         let mut client = session.client();
-        let what = format!("delete pool {}", self.name);
-        let call = client.delete_pool(v1::DeletePoolRequest { pool: self.name.clone() });
+        let request = v1::DeletePoolRequest { pool: self.name.clone(), force, reason };
+        let call = client.delete_pool(request);
         let answer = ask_about(&session, (Kind::Pool, &self.name), &what, call).await?;
         if self.waiting.detach {
             let order = answer.order.map(|o| format!(" (order {})", view::Order::from(o)));

@@ -5,6 +5,7 @@ use clap_complete::ArgValueCandidates;
 use fleet_model::numbers::REPLICAS_MAX;
 use fleet_proto::v1;
 
+use super::insist::Insist;
 use crate::{
     cli::Global,
     complete,
@@ -36,6 +37,8 @@ pub(crate) struct Scale {
     #[arg(value_name = "N", allow_hyphen_values = true)]
     replicas: String,
     #[command(flatten)]
+    insist: Insist,
+    #[command(flatten)]
     waiting: Waiting,
 }
 
@@ -43,10 +46,12 @@ impl Scale {
     /// Orders the count and waits for it.
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         let wanted = replicas(&self.replicas)?;
-        let session = global.session()?;
-        let request = v1::ScaleRequest { pool: self.pool.clone(), replicas: wanted.into() };
-        let mut client = session.client();
         let what = format!("scale {}", self.pool);
+        let (force, reason) = self.insist.checked(&what)?;
+        let session = global.session()?;
+        let (pool, replicas) = (self.pool.clone(), wanted.into());
+        let request = v1::ScaleRequest { pool, replicas, force, reason };
+        let mut client = session.client();
         let about = (Kind::Pool, self.pool.as_str());
         let answer = ask_about(&session, about, &what, client.scale(request)).await?;
         let step = match answer.before {

@@ -37,6 +37,17 @@ pub(crate) struct Pool {
     /// Being deleted: its agents are on their way out.
     pub(crate) deleted: bool,
     pub(crate) groups: Vec<Group>,
+    /// The leave to remove idle agents without Azure's word, as it was given last.
+    pub(crate) forced: Option<Forced>,
+}
+
+/// Who forced the removal of agents, why and when. It stands for an hour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Forced {
+    pub(crate) by: String,
+    pub(crate) reason: String,
+    pub(crate) at: Option<Timestamp>,
 }
 
 /// How many agents a host is to keep.
@@ -119,7 +130,14 @@ impl From<v1::Pool> for Pool {
                 .map_or(0.0, |d| d.seconds as f64 + f64::from(d.nanos) / 1e9),
             deleted: spec.deleted,
             groups: spec.groups.into_iter().map(Group::from).collect(),
+            forced: spec.forced.map(Forced::from),
         }
+    }
+}
+
+impl From<v1::Forced> for Forced {
+    fn from(wire: v1::Forced) -> Self {
+        Self { by: wire.by, reason: wire.reason, at: when::at(wire.at.as_ref()) }
     }
 }
 

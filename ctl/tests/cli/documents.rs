@@ -106,8 +106,10 @@ const PROMISED: &[(&str, &str)] = &[
     (
         "pool",
         "name azureUrl azurePool prefix desired ready idle busy starting failed leaving unplaced \
-         unplacedReasons placement troubles credential azureSeen settleSeconds deleted groups",
+         unplacedReasons placement troubles credential azureSeen settleSeconds deleted groups \
+         forced",
     ),
+    ("forced", "by reason at"),
     ("placed", "host group replicas"),
     ("credential", "name fingerprint loaded expires"),
     (
@@ -141,6 +143,7 @@ async fn what_is_printed_is_what_the_schema_says() {
     state.change_pool("nightly-svc", |pool| {
         pool.placement = vec![Default::default()];
         pool.troubles = vec![Default::default()];
+        pool.spec.as_mut().unwrap().forced = Some(Default::default());
         let template = pool.spec.as_mut().unwrap().groups[0].template.as_mut().unwrap();
         template.env = [("A".to_owned(), "b".to_owned())].into();
         template.caches = vec![Default::default()];

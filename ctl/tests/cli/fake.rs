@@ -248,17 +248,22 @@ impl FleetService for Fake {
         &self,
         request: Request<v1::DeletePoolRequest>,
     ) -> Answer<v1::DeletePoolResponse> {
-        let pool = self.enter(request, "delete pool")?.pool;
+        let request = self.enter(request, "delete pool")?;
+        let v1::DeletePoolRequest { pool, force, reason } = request;
         let mut state = self.state();
         let found = state.pools.get_mut(&pool).ok_or_else(|| no_pool(&pool))?;
         let spec = found.spec.as_mut().unwrap();
         (spec.deleted, spec.replicas) = (true, 0);
+        state.log.push(format!("force {force}, reason {reason:?}"));
         Ok(Response::new(v1::DeletePoolResponse { order: ORDER }))
     }
 
     async fn scale(&self, request: Request<v1::ScaleRequest>) -> Answer<v1::ScaleResponse> {
-        let v1::ScaleRequest { pool, replicas } = self.enter(request, "scale")?;
+        let v1::ScaleRequest { pool, replicas, force, reason } = self.enter(request, "scale")?;
         let mut state = self.state();
+        if force || !reason.is_empty() {
+            state.log.push(format!("force {force}, reason {reason:?}"));
+        }
         let found = state.pools.get_mut(&pool).ok_or_else(|| no_pool(&pool))?;
         let wanted = &mut found.spec.as_mut().unwrap().replicas;
         let before = std::mem::replace(wanted, u32::try_from(replicas).unwrap());

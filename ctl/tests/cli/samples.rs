@@ -68,6 +68,7 @@ pub(crate) fn pool(name: &str, replicas: u32, selector: &str) -> v1::Pool {
         groups: vec![group],
         deleted: false,
         gone_groups: Vec::new(),
+        forced: None,
     };
     let credential = v1::CredentialStatus {
         credential: Some(v1::CredentialRef {

@@ -154,6 +154,33 @@ async fn counts_that_cannot_be_are_refused_without_asking() {
 }
 
 #[tokio::test]
+async fn a_force_needs_a_reason_and_a_reason_needs_no_force() {
+    let world = World::start(fleet()).await;
+    let long = "x".repeat(301);
+    let mut all = String::new();
+    for args in [
+        &["scale", "nightly-svc", "1", "--force"][..],
+        &["scale", "nightly-svc", "1", "--force", "--reason", " "],
+        &["scale", "nightly-svc", "1", "--reason", ""],
+        &["scale", "nightly-svc", "1", "--force", "--reason", &long],
+        &["scale", "nightly-svc", "1", "--force", "--reason", "two\nlines"],
+        &["pool", "delete", "nightly-svc", "--force"],
+    ] {
+        all += &format!("$ {}\n{}", args.join(" ").replace(&long, "[LONG]"), world.run(args).await);
+    }
+    assert!(world.state().log.is_empty(), "the coordinator was asked");
+    for args in [
+        &["scale", "nightly-svc", "1", "--force", "--reason", "Azure is away", "--detach"][..],
+        &["scale", "nightly-svc", "2", "--reason", "spare rack", "--detach"],
+        &["pool", "delete", "nightly-svc", "--force", "--reason", "moving out", "--detach"],
+    ] {
+        all += &format!("$ {}\n{}", args.join(" "), world.run(args).await);
+    }
+    let log = world.state().log.join("\n");
+    shown!(format!("{all}{log}\n"));
+}
+
+#[tokio::test]
 async fn an_unknown_pool_is_answered_with_the_known_ones() {
     let world = World::start(fleet()).await;
     shown!(world.run(&["scale", "nigthly-svc", "5"]).await);

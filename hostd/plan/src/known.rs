@@ -61,6 +61,9 @@ pub enum EngineState {
 /// Reads of one agent's row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Look {
+    /// Since its role is what it is, Azure was asked for its pool, and the newest answer was none or a
+    /// refusal. Never stored: after a restart Azure is asked first.
+    pub(crate) silent: bool,
     /// The next read is due.
     pub(crate) next: At,
     /// When the last one was asked for.
@@ -261,6 +264,7 @@ impl Known {
             (_, step) => step,
         };
         if role == Role::Run {
+            slot.forced_why = None;
             slot.retry_at = None;
         }
         self.looks.insert(agent.clone(), Look { next: now, ..Look::default() });
@@ -314,7 +318,13 @@ impl Known {
 
 /// A job was seen on an agent that was about to be stopped: its removal goes back to watching.
 pub(crate) fn raise_to_watching(slot: &mut Slot) {
-    if matches!(slot.removal, Some(Removal::Settling { .. } | Removal::Checking)) {
-        slot.removal = Some(Removal::Watching);
-    }
+    slot.removal = match slot.removal {
+        Some(Removal::Settling { .. } | Removal::Checking) => Some(Removal::Watching),
+        Some(Removal::Unheard { .. }) => Some(Removal::Disabling),
+        // Its row may be enabled: until it is asked to end, each sign counts.
+        Some(Removal::Stopping { asked: None }) if slot.forced_why.is_some() => {
+            Some(Removal::Disabling)
+        }
+        other => other,
+    };
 }

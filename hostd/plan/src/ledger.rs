@@ -69,6 +69,9 @@ pub struct Slot {
     /// job given to it would die with it.
     #[serde(default)]
     pub stop_begun: bool,
+    /// It goes, or went, without Azure's word: by whose leave and why. Until Azure answers.
+    #[serde(default)]
+    pub forced_why: Option<String>,
     /// Its last run ended without saying goodbye: Azure may hold its session for minutes.
     pub unclean_since: Option<At>,
     /// Failures in a row.
@@ -109,6 +112,9 @@ pub enum Role {
 ///                  │  └─ request ┘   worker ─┘           │
 ///                  └───────── worker after all ──────────┘
 /// ```
+///
+/// While Azure does not answer, and with an operator's leave only, [`Removal::Unheard`] leads from
+/// the first three to Stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Removal {
     /// Azure is asked to give it no more jobs.
@@ -122,6 +128,12 @@ pub enum Removal {
     },
     /// The second clear read was made; the process list decides.
     Checking,
+    /// Azure does not answer, an operator gave leave, and the process list showed no worker. So it
+    /// must again one settle time later.
+    Unheard {
+        /// When it first showed none.
+        free_since: At,
+    },
     /// It is drained and may be stopped. The listener is asked to end.
     Stopping {
         /// When it was asked; the ask is repeated after a minute.
@@ -175,6 +187,7 @@ impl Slot {
             disabled_by_us: false,
             removal: None,
             stop_begun: false,
+            forced_why: None,
             unclean_since: None,
             failures: 0,
             retry_at: None,
@@ -186,11 +199,13 @@ impl Slot {
     /// hostd was away, for a moment or for days: what it saw of row and worker before does not
     /// allow a stop any more. The removal looks anew.
     pub(crate) fn evidence_lapses(&mut self) {
-        if let Some(Removal::Settling { .. } | Removal::Checking | Removal::Stopping { .. }) =
-            self.removal
-        {
-            self.removal = Some(Removal::Watching);
-        }
+        self.removal = match self.removal {
+            Some(Removal::Settling { .. } | Removal::Checking | Removal::Stopping { .. }) => {
+                Some(Removal::Watching)
+            }
+            Some(Removal::Unheard { .. }) => Some(Removal::Disabling),
+            other => other,
+        };
     }
 
     /// Its row is this one.

@@ -14,12 +14,14 @@
 //!
 //! What is absent: no action stops a run unless its removal came to [`Removal::Stopping`], and
 //! nothing comes there but through two reads of a disabled row without a request and a process
-//! list without a worker. A pool that the assignment does not name is left as it is.
+//! list without a worker; or, while Azure does not answer and only with an operator's leave, through
+//! two process lists without a worker. A pool that the assignment does not name is left as it is.
 
 mod actions;
 mod choose;
 mod ends;
 mod event;
+mod forced;
 mod known;
 mod ledger;
 mod lonely;
@@ -29,6 +31,7 @@ mod plan;
 mod removal;
 mod runs;
 mod starts;
+mod trouble;
 
 pub use actions::{Action, Plan, SlotChange, Subject};
 pub use event::{AzureFailure, Event, Heard, Outcome, RowRead, RunListed, Worker};

@@ -11,11 +11,9 @@ use crate::{
     known::{EngineState, Known, Look},
     ledger::{Removal, Slot},
     runs::{Listener, Run, RunState},
-    starts::{ImageState, Trouble, backoff},
+    starts::ImageState,
 };
 
-/// First wait after Azure did not answer.
-const AZURE_FIRST: Duration = Duration::from_secs(2);
 /// A row that holds a request is read again after this long, then after longer.
 const BUSY_READ_FIRST: Duration = Duration::from_secs(5);
 /// Longest wait between two reads of such a row: the end of its job is noticed without them.
@@ -35,9 +33,8 @@ impl Known {
             self.azure_failed(&agent, failure, now);
         } else if action.asks_azure()
             && let Subject::Agent(agent) = action.subject()
-            && let Some(slot) = self.ledger.slots.get(&agent)
         {
-            self.azure.remove(&slot.pool);
+            self.azure_answered(&agent);
         }
         match action {
             Action::EnsureImage { kind, image } => {
@@ -72,7 +69,7 @@ impl Known {
                     if let Some(row) = self.rows.get_mut(&agent) {
                         row.enabled = false;
                     }
-                    self.step(&agent, Removal::Disabling, Removal::Watching);
+                    self.disabled(&agent);
                     self.look_at(&agent, now);
                 }
             }
@@ -284,6 +281,19 @@ impl Known {
                 slot.removal = Some(Removal::Watching);
                 self.busy_read(agent, now);
             }
+            (
+                Some(
+                    Removal::Disabling
+                    | Removal::Watching
+                    | Removal::Settling { .. }
+                    | Removal::Unheard { .. },
+                ),
+                free,
+            ) => self.checked_unheard(agent, free, now),
+            // Looked once more before it is asked to end without Azure's word.
+            (Some(Removal::Stopping { asked: None }), true) => {
+                self.looks.entry(agent.clone()).or_default().no_worker_at = Some(now);
+            }
             // The listener did not end within its minute, and no worker lives: the run is ended.
             (Some(Removal::Stopping { asked: Some(_) }), true) => {
                 self.looks.entry(agent.clone()).or_default().no_worker_at = Some(now);
@@ -317,24 +327,12 @@ impl Known {
         self.waits.insert(agent.clone(), now + ENGINE_RETRY);
     }
 
-    fn azure_failed(&mut self, agent: &AgentName, failure: &AzureFailure, now: At) {
-        let Some(slot) = self.ledger.slots.get(agent) else { return };
-        let (why, asked) = match failure {
-            AzureFailure::RowGone | AzureFailure::JobStillRunning => return,
-            AzureFailure::NotAllowed(why) => (why.clone(), None),
-            AzureFailure::Unavailable { why, retry_after } => (why.clone(), *retry_after),
-        };
-        let failures = self.azure.get(&slot.pool).map_or(0, |trouble| trouble.failures) + 1;
-        let own = backoff(AZURE_FIRST, failures, slot.pool.as_str());
-        let next = now + asked.unwrap_or_default().max(own);
-        self.azure.insert(slot.pool.clone(), Trouble { why, next, failures });
-    }
-
-    fn step(&mut self, agent: &AgentName, from: Removal, to: Removal) {
+    /// Azure has heard of the removal.
+    fn disabled(&mut self, agent: &AgentName) {
         if let Some(slot) = self.ledger.slots.get_mut(agent)
-            && slot.removal == Some(from)
+            && let Some(Removal::Disabling | Removal::Unheard { .. }) = slot.removal
         {
-            slot.removal = Some(to);
+            slot.removal = Some(Removal::Watching);
         }
     }
 
@@ -343,7 +341,7 @@ impl Known {
     }
 
     /// The row holds a request: the next read comes later than the last one did.
-    fn busy_read(&mut self, agent: &AgentName, now: At) {
+    pub(crate) fn busy_read(&mut self, agent: &AgentName, now: At) {
         let look = self.looks.entry(agent.clone()).or_default();
         look.busy_reads = (look.busy_reads + 1).min(UNSEEN_READS);
         look.clear = false;
@@ -369,9 +367,12 @@ fn row_is_gone(slot: &mut Slot, live: bool) {
     slot.row_unsure &= live;
     slot.unclean_since = None;
     slot.removal = match slot.removal {
-        Some(Removal::Watching | Removal::Settling { .. } | Removal::Disabling) if live => {
-            Some(Removal::Checking)
-        }
+        Some(
+            Removal::Disabling
+            | Removal::Watching
+            | Removal::Settling { .. }
+            | Removal::Unheard { .. },
+        ) if live => Some(Removal::Checking),
         Some(Removal::Released) => Some(Removal::Released),
         Some(_) if !live => Some(Removal::Releasing),
         other => other,
@@ -393,10 +394,15 @@ fn clear_read(slot: &mut Slot, enabled: bool, live: bool, now: At) {
         // Our disable was lost, or somebody undid it: it does not count until it stands.
         _ if enabled && step != Removal::Released => Removal::Disabling,
         // Without a listener nothing can be given to it: one clear read of a disabled row is enough.
-        Removal::Watching | Removal::Settling { .. } | Removal::Checking if !live => {
+        Removal::Watching
+        | Removal::Settling { .. }
+        | Removal::Checking
+        | Removal::Unheard { .. }
+            if !live =>
+        {
             Removal::Releasing
         }
-        Removal::Watching => Removal::Settling { clear_since: now },
+        Removal::Watching | Removal::Unheard { .. } => Removal::Settling { clear_since: now },
         // Early reads do not shorten the settle time; `removal` asks only once it has passed.
         Removal::Settling { .. } => Removal::Checking,
         other => other,

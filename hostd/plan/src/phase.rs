@@ -138,6 +138,17 @@ impl Known {
             Some(trouble) => (phase, format!("{why}; {trouble}")),
             None => (phase, why.to_owned()),
         };
+        let forced = slot
+            .forced_why
+            .as_ref()
+            .map(|why| format!("{why}; Azure does not answer: removed on this host's word alone"));
+        match (step, forced) {
+            (Removal::Unheard { .. }, Some(why)) if !has_job => return (Phase::Draining, why),
+            (Removal::Stopping { .. } | Removal::Releasing, Some(why)) => {
+                return (Phase::Drained, why);
+            }
+            _ => {}
+        }
         match step {
             _ if has_job => said(Phase::Draining, "its job runs to its end first"),
             Removal::Disabling => said(Phase::Draining, "being disabled at Azure"),
@@ -148,6 +159,9 @@ impl Known {
             Removal::Watching => said(Phase::Draining, "disabled; its row or worker shows a job"),
             Removal::Settling { .. } => {
                 said(Phase::Draining, "disabled and free; settling before the second look")
+            }
+            Removal::Unheard { .. } => {
+                said(Phase::Draining, "without a worker, on its host's word")
             }
             Removal::Checking => said(Phase::Draining, "looking for a worker"),
             Removal::Stopping { .. } if runs => said(Phase::Drained, "its listener is stopping"),

@@ -42,6 +42,7 @@ fn part(replicas: u32, placeholder: bool) -> PoolAssignment {
         credential: credential(),
         wanted: Wanted::Groups([("default".parse().expect("group"), group)].into()),
         gone_groups: BTreeSet::new(),
+        forced: None,
     }
 }
 
@@ -536,3 +537,6 @@ fn an_agent_removed_right_after_its_registration_waits_for_answers_that_count() 
 
 #[path = "plan_groups_tests.rs"]
 mod groups;
+
+#[path = "plan_forced_tests.rs"]
+mod forced;

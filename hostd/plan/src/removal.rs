@@ -6,6 +6,7 @@ use fleet_model::{AgentName, At, numbers::SETTLE};
 
 use crate::{
     actions::Action,
+    forced,
     known::Known,
     ledger::{Removal, Role, Slot},
     runs::{Listener, Run},
@@ -31,6 +32,7 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
     let look = known.looks.get(agent).cloned().unwrap_or_default();
     let Some(step) = slot.removal else { return Next::Wait };
     let read_when_due = || read_row(agent, slot, look.next, now);
+    let look_before_stop = |run| forced::look_before_stop(known, agent, slot, run, now);
     if run.is_none() {
         // What may yet begin goes before the row: it could register once more.
         if let Some(sweep) = sweep(known, agent) {
@@ -46,8 +48,13 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
     match (step, slot.row) {
         // It registers right now: its row comes with the end of that.
         (_, None) if run.is_some_and(|run| run.listener == Listener::Registering) => Next::Wait,
-        (Removal::Disabling, Some(row)) => Next::Do(Action::Disable { agent: agent.clone(), row }),
-        (Removal::Disabling | Removal::Watching, _) => read_when_due(),
+        _ if let Some(next) = run.and_then(|run| forced::next(known, agent, slot, run, now)) => {
+            next
+        }
+        (Removal::Disabling | Removal::Unheard { .. }, Some(row)) => {
+            Next::Do(Action::Disable { agent: agent.clone(), row })
+        }
+        (Removal::Disabling | Removal::Unheard { .. } | Removal::Watching, _) => read_when_due(),
         (Removal::Settling { clear_since }, _) => {
             let settled = clear_since + settle_time(known, slot);
             read_row(agent, slot, if run.is_none() { now } else { settled }, now)
@@ -61,11 +68,13 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
         (Removal::Stopping { asked }, _) => match (run, asked) {
             // Cannot be: the end of a run takes its removal on.
             (None, _) => read_when_due(),
-            (Some(run), None) => {
+            (Some(run), None) => look_before_stop(run).unwrap_or_else(|| {
                 Next::Do(Action::Interrupt { agent: agent.clone(), attempt: run.attempt })
-            }
+            }),
             // The listener was asked and still runs.
-            (Some(run), Some(asked)) => end_run(known, agent, run, asked + STOP_PATIENCE, now),
+            (Some(run), Some(asked)) if now >= asked + STOP_PATIENCE => look_before_stop(run)
+                .unwrap_or_else(|| end_run(known, agent, run, asked + STOP_PATIENCE, now)),
+            (Some(_), Some(asked)) => Next::At(asked + STOP_PATIENCE),
         },
         (Removal::Releasing, Some(row)) => match look.clear {
             true if slot.role == Role::Hold => {
@@ -112,6 +121,7 @@ pub(crate) fn sweep_older(known: &Known, agent: &AgentName, newest: u32) -> Opti
     Some(Next::Do(Action::RemoveRun { agent: agent.clone(), attempt: *attempt }))
 }
 
-fn settle_time(known: &Known, slot: &Slot) -> Duration {
+/// Between two looks that together allow a stop.
+pub(crate) fn settle_time(known: &Known, slot: &Slot) -> Duration {
     known.part_of(slot).map_or(SETTLE, |part| part.settle)
 }

@@ -277,6 +277,7 @@ pub(crate) fn assignment(generation: u64, replicas: u32) -> Assignment {
         credential: credential(),
         wanted: Wanted::Groups([("default".parse().expect("a name"), group)].into()),
         gone_groups: Default::default(),
+        forced: None,
     };
     Assignment { order: Order::new(1, generation), pools: [(pool(), part)].into() }
 }

@@ -9,7 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentPrefix, AzureTarget, CredentialName, GroupName, GroupSpec, Order, PoolName, Template,
+    AgentPrefix, AzureTarget, CredentialName, Forced, GroupName, GroupSpec, Order, PoolName,
+    Template,
 };
 
 /// Everything a host should keep. Complete: what it says replaces what an older one said.
@@ -41,6 +42,9 @@ pub struct PoolAssignment {
     /// [`Wanted::Groups`] is unknown and goes on as it was.
     #[serde(default)]
     pub gone_groups: BTreeSet<GroupName>,
+    /// The operator's leave to remove idle agents without Azure's word while Azure does not answer.
+    #[serde(default)]
+    pub forced: Option<Forced>,
 }
 
 /// A credential by name, and which secret of that name is meant.

@@ -4,6 +4,7 @@
 //! clock, and knows neither wire nor disk: [`At`] is an argument everywhere.
 
 mod assignment;
+mod forced;
 mod groups;
 mod host;
 mod names;
@@ -16,6 +17,7 @@ mod template;
 mod time;
 
 pub use assignment::{Assignment, CredentialRef, GroupAssignment, PoolAssignment, Wanted};
+pub use forced::{Forced, Reason, ReasonError};
 pub use groups::GroupError;
 pub use host::{Availability, HostFacts, HostState};
 pub use names::{

@@ -34,6 +34,10 @@ pub const HOST_LEASE: Duration = Duration::from_secs(30);
 pub const SETTLE: Duration = Duration::from_secs(20);
 /// An answer of Azure may show what was up to this long ago.
 pub const AZURE_STALE: Duration = Duration::from_secs(30);
+/// How long an operator's leave to remove without Azure's word stands.
+pub const FORCED_LAPSE: Duration = Duration::from_secs(60 * 60);
+/// Most characters of an operator's reason.
+pub const REASON_MAX: usize = 300;
 /// The start cap's bucket holds this many times the wanted agents of a pool on a host.
 pub const START_CAP_BURST_FACTOR: u32 = 2;
 /// Starts that the start cap gives back each minute.
@@ -81,6 +85,8 @@ mod tests {
             ("HOST_LEASE", secs(HOST_LEASE)),
             ("SETTLE", secs(SETTLE)),
             ("AZURE_STALE", secs(AZURE_STALE)),
+            ("FORCED_LAPSE", secs(FORCED_LAPSE)),
+            ("REASON_MAX", REASON_MAX.to_string()),
             ("START_CAP_BURST_FACTOR", START_CAP_BURST_FACTOR.to_string()),
             ("START_CAP_REFILL_PER_MINUTE", START_CAP_REFILL_PER_MINUTE.to_string()),
             ("HOST_CERTIFICATE_LIFE", secs(HOST_CERTIFICATE_LIFE)),

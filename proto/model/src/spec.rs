@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentPrefix, CredentialName, Entry, GroupName, Package, PoolName, RuntimeKind, Selector,
-    Template,
+    AgentPrefix, CredentialName, Entry, Forced, GroupName, Package, PoolName, RuntimeKind,
+    Selector, Template,
     numbers::{REPLICAS_MAX, SETTLE},
 };
 
@@ -55,6 +55,9 @@ pub struct PoolSpec {
     /// to them, not unwanted: an older store would else drain the groups it never heard of.
     #[serde(default)]
     pub gone_groups: BTreeSet<GroupName>,
+    /// The leave to remove idle agents without Azure's word, if it was given; it lapses by itself.
+    #[serde(default)]
+    pub forced: Option<Forced>,
     /// Tombstone: its agents are removed everywhere, then the pool is forgotten.
     pub deleted: bool,
 }
@@ -137,6 +140,7 @@ impl PoolSpec {
                 max_per_host: None,
             }],
             gone_groups: BTreeSet::new(),
+            forced: None,
             deleted: false,
         })
     }

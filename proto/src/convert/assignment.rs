@@ -8,7 +8,7 @@ use fleet_model::{
 
 use super::{
     WireError,
-    read::{keyed, message, named, parsed},
+    read::{keyed, message, named, optional, parsed},
     time::{duration, wire_duration},
     words::order,
 };
@@ -45,6 +45,7 @@ impl From<(PoolName, PoolAssignment)> for v1::PoolAssignment {
             gone,
             groups,
             gone_groups: pool.gone_groups.into_iter().map(Into::into).collect(),
+            forced: pool.forced.map(Into::into),
         }
     }
 }
@@ -67,6 +68,7 @@ impl TryFrom<v1::PoolAssignment> for (PoolName, PoolAssignment) {
             credential: message("credential", wire.credential)?,
             wanted: wanted(wire.gone, wire.groups)?,
             gone_groups,
+            forced: optional("forced", wire.forced)?,
         };
         Ok((parsed("pool", &wire.pool)?, pool))
     }

@@ -103,6 +103,13 @@ fn gone_groups() -> impl Strategy<Value = BTreeSet<GroupName>> {
     prop::collection::btree_set(named("gone-[a-z]{9}"), 0..3)
 }
 
+fn forced() -> impl Strategy<Value = Option<Forced>> {
+    option::of(
+        ("\\PC{1,12}", named("[a-z]([a-z ]{0,10}[a-z])?"), at())
+            .prop_map(|(by, reason, at)| Forced { by, reason, at }),
+    )
+}
+
 fn azure() -> impl Strategy<Value = AzureTarget> {
     ("\\PC{1,20}", "\\PC{1,20}").prop_map(|(url, pool)| AzureTarget { url, pool })
 }
@@ -122,12 +129,12 @@ pub(super) fn group_spec() -> impl Strategy<Value = GroupSpec> {
 pub(super) fn pool_spec() -> impl Strategy<Value = PoolSpec> {
     (
         (pool_name(), azure(), named("[a-z]{1,8}"), any::<u32>(), span()),
-        (named("[a-z]{1,8}"), vec(group_spec(), 0..3), gone_groups(), any::<bool>()),
+        (named("[a-z]{1,8}"), vec(group_spec(), 0..3), (gone_groups(), forced()), any::<bool>()),
     )
         .prop_map(
             |(
                 (name, azure, prefix, replicas, settle),
-                (credential, groups, gone_groups, deleted),
+                (credential, groups, (gone_groups, forced), deleted),
             )| PoolSpec {
                 name,
                 azure,
@@ -137,6 +144,7 @@ pub(super) fn pool_spec() -> impl Strategy<Value = PoolSpec> {
                 credential,
                 groups,
                 gone_groups,
+                forced,
                 deleted,
             },
         )
@@ -156,15 +164,11 @@ pub(super) fn assignment() -> impl Strategy<Value = Assignment> {
         1 => Just(Wanted::Gone),
         4 => prop::collection::btree_map(group_name(), group, 0..3).prop_map(Wanted::Groups),
     ];
-    let pool = (azure(), named("[a-z]{1,8}"), span(), credential(), wanted, gone_groups())
-        .prop_map(|(azure, prefix, settle, credential, wanted, gone_groups)| PoolAssignment {
-            azure,
-            prefix,
-            settle,
-            credential,
-            wanted,
-            gone_groups,
-        });
+    let pool =
+        (azure(), named("[a-z]{1,8}"), span(), credential(), wanted, (gone_groups(), forced()))
+            .prop_map(|(azure, prefix, settle, credential, wanted, (gone_groups, forced))| {
+                PoolAssignment { azure, prefix, settle, credential, wanted, gone_groups, forced }
+            });
     (order(), prop::collection::btree_map(pool_name(), pool, 0..3))
         .prop_map(|(order, pools)| Assignment { order, pools })
 }

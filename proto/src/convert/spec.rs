@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use fleet_model::{AzureTarget, Cache, GroupSpec, Limits, Package, PoolSpec, Proxy, Template};
+use fleet_model::{
+    AzureTarget, Cache, Forced, GroupSpec, Limits, Package, PoolSpec, Proxy, Template,
+};
 
 use super::{
     WireError,
     read::{list, message, named, narrow, optional, parsed, parsed_or_none, word},
-    time::{duration, wire_duration},
+    time::{at, duration, timestamp, wire_duration},
 };
 use crate::v1;
 
@@ -23,6 +25,7 @@ impl From<PoolSpec> for v1::PoolSpec {
             groups: spec.groups.into_iter().map(Into::into).collect(),
             deleted: spec.deleted,
             gone_groups: spec.gone_groups.into_iter().map(Into::into).collect(),
+            forced: spec.forced.map(Into::into),
         }
     }
 }
@@ -40,6 +43,7 @@ impl TryFrom<v1::PoolSpec> for PoolSpec {
             groups: list("groups", wire.groups)?,
             deleted: wire.deleted,
             gone_groups: named("gone_groups", &wire.gone_groups)?,
+            forced: optional("forced", wire.forced)?,
         })
     }
 }
@@ -186,5 +190,23 @@ impl TryFrom<v1::Package> for Package {
         }
         let v1::Package { source, sha256 } = wire;
         Ok(Self { source, sha256 })
+    }
+}
+
+impl From<Forced> for v1::Forced {
+    fn from(forced: Forced) -> Self {
+        let Forced { by, reason, at } = forced;
+        Self { by, reason: reason.into(), at: Some(timestamp(at)) }
+    }
+}
+
+impl TryFrom<v1::Forced> for Forced {
+    type Error = WireError;
+    fn try_from(wire: v1::Forced) -> Result<Self, WireError> {
+        if wire.by.is_empty() {
+            return Err(WireError::new("by", "is missing"));
+        }
+        let reason = parsed("reason", &wire.reason)?;
+        Ok(Self { by: wire.by, reason, at: at("at", wire.at)? })
     }
 }

@@ -103,6 +103,7 @@ fn pool() -> v1::PoolAssignment {
             placeholder: false,
         }],
         gone_groups: Vec::new(),
+        forced: None,
     }
 }
 
@@ -138,6 +139,12 @@ fn each_wrong_field_is_refused_by_its_path() {
     };
     in_template(|t| t.runtime = 0, "runtime: is not specified");
     in_template(|t| t.mode = 77, "mode: 77 is not a value known here");
+    check(|a| a.pools[0].forced = Some(v1::Forced::default()), "pools[0].forced.by: is missing");
+    let leave = |reason: &str| v1::Forced { by: "ann".into(), reason: reason.into(), at: None };
+    let mut wire = v1::Assignment { order: Some(v1::Order::default()), pools: vec![pool()] };
+    wire.pools[0].forced = Some(leave(""));
+    let error = Assignment::try_from(wire).expect_err("no reason").to_string();
+    assert!(error.starts_with("pools[0].forced.reason: the reason is empty"), "{error}");
     in_template(|t| t.package = Some(v1::Package::default()), "package.source: is missing");
     in_template(|t| t.mtu = Some(70_000), "mtu: 70000 is too large");
     in_template(|t| t.image = "a b".into(), "image: \"a b\" is not a container image");

@@ -64,15 +64,21 @@ impl World {
             Move::Assign => {
                 self.purse.jobs -= 1;
                 let session = self.row.as_ref().and_then(|row| row.session);
-                let leaves = session.and_then(|attempt| self.runs.get(&attempt));
-                if leaves.is_some_and(|run| run.asked) {
-                    self.violate("a listener that was asked to end was given a job".into());
-                }
+                let leaves =
+                    session.filter(|attempt| self.runs.get(attempt).is_some_and(|r| r.asked));
                 self.change_row(|row| {
                     if let Some(row) = row {
                         row.request = true;
                     }
                 });
+                match leaves {
+                    // Its row was never disabled: nobody could tell Azure.
+                    Some(attempt) if self.is_forced() => self.lose_job(attempt),
+                    Some(_) => {
+                        self.violate("a listener that was asked to end was given a job".into());
+                    }
+                    None => {}
+                }
             }
             Move::Lapse => {
                 self.purse.lapses -= 1;
@@ -105,6 +111,15 @@ impl World {
                 self.flip();
             }
             Move::Order => self.order(),
+            Move::Outage => {
+                self.purse.outages -= 1;
+                self.away = self.purse.unanswered;
+            }
+            Move::Recover => self.away = 0,
+            Move::Force => {
+                self.purse.forces -= 1;
+                self.force();
+            }
         }
     }
 
@@ -126,6 +141,10 @@ impl World {
             }
             Take::Lost => {
                 self.purse.lost -= 1;
+                silence(&action)
+            }
+            Take::Away => {
+                self.away -= u8::from(!self.for_long);
                 silence(&action)
             }
             Take::Late => {
@@ -157,15 +176,10 @@ impl World {
             Action::Disable { row, .. } => self.patch(*row, false),
             Action::Enable { row, .. } => self.patch(*row, true),
             Action::DeleteRow { row, .. } => self.delete(*row),
-            Action::CheckWorker { attempt, .. } => match self.runs.get(attempt) {
-                Some(run) if run.life == Life::Working && !self.blind => {
-                    Outcome::Worker(Worker::Present)
-                }
-                Some(_) => Outcome::Worker(Worker::None),
-                None => Outcome::Worker(Worker::Unknown("no such run".into())),
-            },
+            Action::CheckWorker { attempt, .. } => self.process_list(*attempt),
             Action::Interrupt { attempt, .. } => {
                 self.accuse(*attempt, "asked to end");
+                self.look_at_stop(*attempt);
                 let stubborn = self.purse.stubborn > 0;
                 if let Some(run) = self.runs.get_mut(attempt).filter(|run| run.runs()) {
                     run.asked = true;
@@ -200,12 +214,6 @@ impl World {
         }
     }
 
-    fn accuse(&mut self, attempt: u32, how: &str) {
-        if self.has_job(attempt) {
-            self.violate(format!("run {attempt} was {how} with a job"));
-        }
-    }
-
     fn create(&mut self, attempt: u32, registered: bool) {
         let row = self.disk.slots.get(&agent()).and_then(|slot| slot.row).filter(|_| registered);
         self.runs.entry(attempt).or_insert(Run {
@@ -216,6 +224,7 @@ impl World {
             asked: false,
             hung: false,
             stubborn: false,
+            free: None,
         });
     }
 

@@ -8,7 +8,8 @@ use std::{
 
 use crate::{
     moves::Move,
-    world::{Purse, Unwanted, World},
+    purse::Purse,
+    world::{Unwanted, World},
 };
 
 /// A position that was met.
@@ -45,12 +46,14 @@ fn tell(start: &World, met: &HashMap<u64, Met>, at: u64, what: &str) -> ! {
     panic!("{what}, after the {} moves above", path(met, at).len());
 }
 
-/// Plays every game; the number of positions.
-fn explore(unwanted: Unwanted, purse: Purse) -> usize {
-    let start = World::new(unwanted, purse);
+/// Plays every game from `start`; the number of positions, and of those among them in which a leave
+/// to remove without Azure's word has cost a job.
+fn explore(start: World) -> (usize, usize) {
     let mut met = HashMap::from([(key(&start), Met { from: None, kind: None })]);
     let mut open = vec![(key(&start), start.clone())];
+    let mut exceptions = 0;
     while let Some((at, world)) = open.pop() {
+        exceptions += usize::from(world.exceptions > 0);
         if let Some(what) = &world.violation {
             tell(&start, &met, at, what);
         }
@@ -91,7 +94,7 @@ fn explore(unwanted: Unwanted, purse: Purse) -> usize {
         good.insert(at, true);
         good.extend(walk.into_iter().map(|at| (at, true)));
     }
-    met.len()
+    (met.len(), exceptions)
 }
 
 fn explored(purse: Purse) {
@@ -100,10 +103,24 @@ fn explored(purse: Purse) {
 
 fn explored_from(unwanted: &[Unwanted], purse: Purse) {
     for unwanted in unwanted {
-        let positions = explore(*unwanted, purse);
-        println!("{unwanted:?}, {purse:?}: {positions} positions");
-        assert!(positions > 5_000, "{positions} positions are no game");
+        checked(World::new(*unwanted, purse), &format!("{unwanted:?}, {purse:?}"));
     }
+}
+
+/// From an agent that is online: how it came to be that is another game.
+fn explored_online(unwanted: Unwanted, purse: Purse) {
+    let online = World::new(unwanted, purse).play_out().expect("it comes online");
+    checked(online, &format!("{unwanted:?}, online, {purse:?}"));
+}
+
+fn checked(start: World, what: &str) {
+    let purse = start.purse;
+    let (positions, exceptions) = explore(start);
+    println!("{what}: {positions} positions, {exceptions} with a lost job");
+    assert!(positions > 5_000, "{positions} positions are no game");
+    // Jobs are lost to the named exception alone, and that one is not hidden.
+    let may_lose = purse.forces > 0 && purse.outages > 0 && purse.jobs > 0;
+    assert_eq!(exceptions > 0, may_lose, "{what}");
 }
 
 /// A job and one change of mind; each test adds a trick.
@@ -122,7 +139,12 @@ const PLAIN: Purse = Purse {
     hangs: 0,
     meddles: 0,
     pauses: 0,
+    outages: 0,
+    unanswered: 8,
+    forces: 0,
 };
+
+const LIES: Purse = Purse { flips: 2, unknown: 1, forged: 1, stubborn: 1, ..PLAIN };
 
 #[test]
 fn two_jobs_at_any_moment() {
@@ -151,7 +173,12 @@ fn hostd_killed_between_any_two_steps() {
 
 #[test]
 fn a_list_that_cannot_be_read_a_line_that_lies_a_listener_that_stays() {
-    explored(Purse { flips: 2, unknown: 1, forged: 1, stubborn: 1, ..PLAIN });
+    explored_from(&[Unwanted::Gone], LIES);
+}
+
+#[test]
+fn the_same_where_its_registration_is_held() {
+    explored_from(&[Unwanted::Held], LIES);
 }
 
 #[test]
@@ -179,6 +206,23 @@ fn a_run_that_somebody_kills() {
     explored_from(&[Unwanted::Gone], Purse { deaths: 1, ..PLAIN });
 }
 
+#[test]
+fn azure_that_answers_nothing() {
+    explored(Purse { outages: 1, ..PLAIN });
+}
+
+#[test]
+fn azure_that_answers_nothing_and_an_operator_who_gives_leave() {
+    // Just long enough for both looks: Azure is asked in between, and is silent.
+    let purse = Purse { outages: 1, unanswered: 6, forces: 1, ..PLAIN };
+    explored_online(Unwanted::Gone, purse);
+}
+
+#[test]
+fn a_leave_while_azure_answers() {
+    explored_from(&[Unwanted::Held], Purse { forces: 1, ..PLAIN });
+}
+
 /// Two tricks in one game take minutes: with `FLEET_REMOVAL_DEEP=1`, else a small one.
 #[test]
 fn two_tricks_at_once() {
@@ -192,4 +236,8 @@ fn two_tricks_at_once() {
     explored(Purse { pauses: 1, ..PLAIN });
     explored(Purse { flips: 2, stale: 2, ..PLAIN });
     explored(Purse { late: 1, lost: 1, ..PLAIN });
+    let forced = Purse { outages: 1, unanswered: 6, forces: 1, ..PLAIN };
+    explored_online(Unwanted::Held, forced);
+    explored_online(Unwanted::Gone, Purse { unknown: 1, stubborn: 1, ..forced });
+    explored_online(Unwanted::Gone, Purse { crashes: 1, ..forced });
 }

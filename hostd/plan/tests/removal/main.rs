@@ -7,11 +7,20 @@
 //! of a job take turns; an answer is at most 30 s old; the process list may fail, but never shows
 //! no worker while one lives.
 //!
+//! With an operator's leave hostd may do without Azure's answers while there are none, and Azure
+//! goes on to give jobs. Then one exception is counted beside the rule
+//! ([`world::World::exceptions`]): a job given so late that the newest of two process lists, a
+//! settle time apart, could not show its worker. A worker that was there to be seen is never killed.
+//!
 //! * [`schedules`]: games at random, a hundred thousand of them.
 //! * [`exhaustive`]: every game there is, up to a purse.
+//! * [`forced`]: what an outage and a leave come to, told straight.
 
 mod effects;
 mod exhaustive;
+mod forced;
+mod guards;
 mod moves;
+mod purse;
 mod schedules;
 mod world;

@@ -52,6 +52,12 @@ pub(crate) enum Move {
     Flip,
     /// Its order arrives.
     Order,
+    /// Azure answers hostd nothing any more.
+    Outage,
+    /// It answers again.
+    Recover,
+    /// An operator gives leave to remove without it.
+    Force,
 }
 
 /// How an action goes.
@@ -63,6 +69,8 @@ pub(crate) enum Take {
     DoneUnheard,
     /// It is not done, and there is no answer.
     Lost,
+    /// The same, because Azure is away.
+    Away,
     /// The answer is so old; 0: it is not.
     Reads(usize),
     /// The process list cannot be read.
@@ -102,6 +110,10 @@ impl World {
         if self.purse.flips > 0 {
             all.push(Move::Flip);
         }
+        all.extend((self.away > 0).then_some(Move::Recover));
+        all.extend((self.purse.outages > 0 && self.away == 0).then_some(Move::Outage));
+        let forces = self.purse.forces > 0 && !self.wanted && self.leave.is_none();
+        all.extend(forces.then_some(Move::Force));
         for (attempt, run) in &self.runs {
             self.moves_of_run(*attempt, run, &mut all);
         }
@@ -193,6 +205,9 @@ impl World {
     fn takes(&self, action: &Action) -> Vec<Take> {
         let purse = &self.purse;
         let mut all = Vec::new();
+        if self.away > 0 && action.asks_azure() {
+            return vec![Take::Away];
+        }
         match action {
             Action::ReadRow { .. } => {
                 let old = if purse.stale > 0 { self.readings().len() } else { 1 };
@@ -249,6 +264,8 @@ impl World {
                     | Move::Hang(_)
                     | Move::Assign
                     | Move::Flip
+                    | Move::Outage
+                    | Move::Force
                     | Move::Lapse
                     | Move::Meddle
                     | Move::Rows(_)
@@ -257,13 +274,18 @@ impl World {
                     | Move::Take(Take::Lost | Take::DoneUnheard | Take::Unknown | Take::Late)
             )
         };
+        if self.away > 0 && !self.for_long {
+            return Some(Move::Recover);
+        }
         let dull = matches!(self.goal(), Ok(())) && self.flight.is_none() && self.decided.is_none();
-        let mut moves = self.moves().into_iter().filter(|next| !costs(next));
+        let waits = |next: &Move| self.for_long && *next == Move::Recover;
+        let mut moves = self.moves().into_iter().filter(|next| !costs(next) && !waits(next));
         moves.find(|next| !dull || !matches!(next, Move::Wake | Move::Pause))
     }
 
     /// Plays on kindly until all is as it is wanted.
     pub(crate) fn play_out(mut self) -> Result<Self, String> {
+        self.for_long = false;
         for _ in 0..2_000 {
             match self.kind_move() {
                 Some(next) => self = self.after(&next),

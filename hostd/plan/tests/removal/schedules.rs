@@ -11,7 +11,8 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
     moves::Move,
-    world::{Purse, Unwanted, World, agent},
+    purse::Purse,
+    world::{Unwanted, World, agent},
 };
 
 const STEPS: usize = 150;
@@ -48,6 +49,9 @@ fn purse(rng: &mut StdRng) -> Purse {
         lapses: coin(1),
         meddles: coin(1),
         pauses: coin(3),
+        outages: coin(2),
+        unanswered: 12,
+        forces: coin(1),
     }
 }
 
@@ -56,6 +60,7 @@ fn step_of(world: &World) -> &'static str {
     match ledger.slots.get(&agent()).and_then(|slot| slot.removal) {
         None => "kept",
         Some(Removal::Disabling) => "disabling",
+        Some(Removal::Unheard { .. }) => "unheard",
         Some(Removal::Watching) => "watching",
         Some(Removal::Settling { .. }) => "settling",
         Some(Removal::Checking) => "checking",
@@ -70,6 +75,8 @@ fn game(seed: u64, blind: bool) -> Game {
     let unwanted = if seed.is_multiple_of(2) { Unwanted::Gone } else { Unwanted::Held };
     let mut world = World::new(unwanted, purse(&mut rng));
     world.blind = blind;
+    // Some outages are longer than any patience.
+    world.for_long = seed.is_multiple_of(3);
     let (mut moves, mut jobs) = (Vec::new(), Jobs::new());
     // Some adversaries do something all the time, some wait for their moment.
     let kindness = rng.random_range(40..95);
@@ -88,6 +95,9 @@ fn game(seed: u64, blind: bool) -> Game {
         if world.violation.is_some() {
             break;
         }
+    }
+    if world.exceptions > 0 {
+        *jobs.entry("lost to a leave").or_default() += 1;
     }
     let end = match world.violation.clone() {
         Some(what) => Err(what),
@@ -123,6 +133,9 @@ fn no_schedule_kills_a_job_and_all_end_as_wanted() {
         all
     });
     println!("moves with a job there, by step of the removal: {jobs:?}");
+    // The named exception is met, and it is rare: an adversary has to work for it.
+    let lost = jobs.get("lost to a leave").copied().unwrap_or_default();
+    assert!(lost > 0 && lost < schedules / 20 || schedules < 10_000, "{lost}: {jobs:?}");
     // Azure gives no job to a disabled row: these are the steps in which there can be one.
     for step in ["kept", "disabling", "watching"] {
         assert!(jobs.get(step).is_some_and(|times| *times > schedules / 10), "{step}: {jobs:?}");

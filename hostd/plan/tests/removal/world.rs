@@ -8,49 +8,18 @@ use std::{
 };
 
 use fleet_model::{
-    AgentName, Assignment, At, AzureTarget, CredentialRef, GroupAssignment, Mode, Order,
+    AgentName, Assignment, At, AzureTarget, CredentialRef, Forced, GroupAssignment, Mode, Order,
     PoolAssignment, PoolName, RowState, RuntimeKind, Template, Wanted, numbers::SETTLE,
 };
 use hostd_plan::{
     Action, AzureFailure, Event, Known, Ledger, Outcome, RowId, RowRead, RunListed, RunState, plan,
 };
 
+use crate::purse::Purse;
+
 /// Answers of Azure are not as old as this.
 pub(crate) const STALE: Duration = Duration::from_secs(30);
 const START: At = At(1_000_000_000);
-
-/// What the adversary can still afford.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Purse {
-    /// Jobs that Azure gives.
-    pub(crate) jobs: u8,
-    /// Changes of what the coordinator wants.
-    pub(crate) flips: u8,
-    /// Kills of hostd.
-    pub(crate) crashes: u8,
-    /// Answers that do not come, of Azure or the engine, whether or not it was done.
-    pub(crate) lost: u8,
-    /// Reads that show an older state, and reports of the coordinator's watcher.
-    pub(crate) stale: u8,
-    /// Process lists that cannot be read.
-    pub(crate) unknown: u8,
-    /// Ends of a run by somebody else.
-    pub(crate) deaths: u8,
-    /// Runs that begin after the engine said that it could not.
-    pub(crate) late: u8,
-    /// Lines that a job writes in the listener's name.
-    pub(crate) forged: u8,
-    /// Listeners that do not end when asked.
-    pub(crate) stubborn: u8,
-    /// Jobs that Azure gives up while their worker works on.
-    pub(crate) lapses: u8,
-    /// Enables of the row by somebody else.
-    pub(crate) meddles: u8,
-    /// Listeners that do not end after their job.
-    pub(crate) hangs: u8,
-    /// Half minutes in which nothing else happens.
-    pub(crate) pauses: u8,
-}
 
 /// How far a run is. A run in once mode goes through these in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +45,9 @@ pub(crate) struct Run {
     pub(crate) asked: bool,
     pub(crate) hung: bool,
     pub(crate) stubborn: bool,
+    /// Since a leave was given: the first and the newest of the process lists that showed no worker,
+    /// one after another.
+    pub(crate) free: Option<(At, At)>,
 }
 
 impl Run {
@@ -144,6 +116,15 @@ pub(crate) struct World {
     pub(crate) ordered: bool,
     placeholder: bool,
     generation: u64,
+    /// So many calls of hostd Azure does not answer yet.
+    pub(crate) away: u8,
+    /// Nor those after them, and a kind world does not end that.
+    pub(crate) for_long: bool,
+    /// The leave that the coordinator gives.
+    pub(crate) leave: Option<At>,
+    /// Jobs lost to the one exception that a leave makes: given by Azure so late that the newest of
+    /// two process lists could not show them.
+    pub(crate) exceptions: u8,
     /// Reads and process lists hide jobs: the adversary cheats.
     pub(crate) blind: bool,
     pub(crate) purse: Purse,
@@ -194,6 +175,10 @@ impl World {
             ordered: false,
             placeholder: unwanted == Unwanted::Held,
             generation: 1,
+            away: 0,
+            for_long: false,
+            leave: None,
+            exceptions: 0,
             blind: false,
             purse,
             violation: None,
@@ -237,8 +222,21 @@ impl World {
     /// The coordinator changes its mind.
     pub(crate) fn flip(&mut self) {
         self.wanted = !self.wanted;
+        self.leave = None;
         self.generation += 1;
         self.ordered = false;
+    }
+
+    /// The coordinator passes on an operator's leave.
+    pub(crate) fn force(&mut self) {
+        self.leave = Some(self.now);
+        self.generation += 1;
+        self.ordered = false;
+    }
+
+    /// What hostd stored last says that it goes without Azure's word.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.disk.slots.get(&agent()).is_some_and(|slot| slot.forced_why.is_some())
     }
 
     /// hostd gets the newest order.
@@ -254,6 +252,11 @@ impl World {
             credential: credential(),
             wanted: Wanted::Groups([("default".parse().expect("group"), group)].into()),
             gone_groups: Default::default(),
+            forced: self.leave.map(|at| Forced {
+                by: "ann".into(),
+                reason: "the rack moves".parse().expect("a reason"),
+                at,
+            }),
         };
         let order = Order::new(1, self.generation);
         self.tell(Event::Assigned(Assignment { order, pools: [(pool(), part)].into() }));

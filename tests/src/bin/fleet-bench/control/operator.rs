@@ -50,7 +50,11 @@ fn read(path: &Path) -> anyhow::Result<Credential> {
 
 /// Gives the order; the order's number.
 pub(super) async fn scale(client: &mut Client, pool: &str, count: usize) -> anyhow::Result<Order> {
-    let request = v1::ScaleRequest { pool: pool.to_owned(), replicas: i64::try_from(count)? };
+    let request = v1::ScaleRequest {
+        pool: pool.to_owned(),
+        replicas: i64::try_from(count)?,
+        ..Default::default()
+    };
     let answer = client.scale(request).await?.into_inner();
     answer.order.map(Order::from).context("the answer names no order")
 }

@@ -1,0 +1,56 @@
+//! What the game holds against hostd, and the one exception that it counts beside that.
+
+use fleet_model::numbers::SETTLE;
+use hostd_plan::{Outcome, Worker};
+
+use crate::world::{Life, World};
+
+impl World {
+    pub(crate) fn process_list(&mut self, attempt: u32) -> Outcome {
+        let (now, leave, blind) = (self.now, self.leave.is_some(), self.blind);
+        let Some(run) = self.runs.get_mut(&attempt) else {
+            return Outcome::Worker(Worker::Unknown("no such run".into()));
+        };
+        if run.life == Life::Working && !blind {
+            run.free = None;
+            return Outcome::Worker(Worker::Present);
+        }
+        run.free = leave.then(|| (run.free.map_or(now, |(first, _)| first), now));
+        Outcome::Worker(Worker::None)
+    }
+
+    /// A run is stopped that has a job, or was given one.
+    pub(crate) fn accuse(&mut self, attempt: u32, how: &str) {
+        if !self.has_job(attempt) {
+            return;
+        }
+        // The newest list showed no worker, and hostd had nothing else to go by.
+        let unseen = self.runs.get(&attempt).is_some_and(|run| run.free.is_some());
+        match self.is_forced() && unseen && !self.blind {
+            true => self.lose_job(attempt),
+            false => self.violate(format!("run {attempt} was {how} with a job")),
+        }
+    }
+
+    /// A run is asked to end: either Azure gives it no more jobs, or hostd has an operator's leave
+    /// and looked twice, a settle time apart.
+    pub(crate) fn look_at_stop(&mut self, attempt: u32) {
+        let enabled = self.row.as_ref().is_some_and(|row| row.is_of(attempt) && row.enabled);
+        if !self.is_forced() {
+            if enabled {
+                self.violate(format!("run {attempt} was asked to end and Azure was not told"));
+            }
+            return;
+        }
+        let looked = self.runs.get(&attempt).and_then(|run| run.free);
+        if looked.is_none_or(|(first, newest)| newest.since(first) < SETTLE) {
+            self.violate(format!("run {attempt} was asked to end after too few looks: {looked:?}"));
+        }
+    }
+
+    /// The one exception that a leave makes: the job goes down with its listener.
+    pub(crate) fn lose_job(&mut self, attempt: u32) {
+        self.exceptions += 1;
+        self.end(attempt, 1, false);
+    }
+}
