@@ -133,6 +133,7 @@ async fn end(runtime: Arc<DockerRuntime>, run: RunId) -> Result<()> {
 fn spec(image: &str, round: usize, number: usize, place: &std::path::Path) -> Result<RunSpec> {
     let agent = format!("fleet-test-cost-{}-{number:02}", std::process::id());
     Ok(RunSpec {
+        labels: Default::default(),
         run: RunId { agent: agent.parse()?, attempt: u32::try_from(round)? + 1 },
         pool: "nightly".parse()?,
         group: "default".parse()?,

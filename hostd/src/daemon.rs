@@ -171,6 +171,7 @@ impl Daemon {
             slots: kept.slots.clone(),
             secrets: Arc::clone(&kept.secrets),
             azure: Arc::clone(&self.azure),
+            labels: self.settings.labels.clone(),
             starts_at_once: self.settings.starts_at_once,
         })
     }

@@ -51,7 +51,7 @@ impl Fleet {
         for name in &self.dirty_hosts {
             let Some(host) = self.hosts.get(name) else { continue };
             let wanted = self.assignment(name, host, &decision, next);
-            if host.assignment.as_ref().is_none_or(|old| old.pools != wanted.pools) {
+            if host.assignment.as_ref().is_none_or(|old| !says_the_same(old, &wanted)) {
                 decision.assignments.insert(name.clone(), Arc::new(wanted));
             }
         }
@@ -160,7 +160,7 @@ impl Fleet {
             .filter(|(pool, entry, placed)| concerns(pool, entry, placed))
             .map(|(pool, entry, placed)| (pool.clone(), self.part(name, entry, placed)))
             .collect();
-        Assignment { order, pools }
+        Assignment { order, pools, labels: host.record.labels.clone() }
     }
 
     fn part(&self, host: &HostName, entry: &PoolEntry, placed: &Placed) -> PoolAssignment {
@@ -215,6 +215,11 @@ impl HostEntry {
     fn capacity(&self) -> Option<u32> {
         self.facts.as_ref().and_then(|facts| facts.capacity)
     }
+}
+
+/// Nothing differs but the order.
+fn says_the_same(old: &Assignment, new: &Assignment) -> bool {
+    (&old.pools, &old.labels) == (&new.pools, &new.labels)
 }
 
 fn changed_hosts(before: &Placed, after: &Placed) -> Vec<HostName> {

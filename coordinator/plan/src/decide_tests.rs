@@ -99,6 +99,20 @@ fn fleet() -> Fleet {
 }
 
 #[test]
+fn a_new_label_of_the_operator_is_a_new_order_for_that_host_alone() {
+    let mut fleet = fleet();
+    settle(&mut fleet, START);
+    assert!(fleet.decide(START).is_empty(), "nothing is new");
+    let mut renamed = record("a");
+    renamed.labels.insert("rack".parse().expect("key"), "r12".into());
+    fleet.apply(FleetEvent::HostPut(renamed), START);
+    let told = settle(&mut fleet, START);
+    assert_eq!(told.assignments.keys().collect::<Vec<_>>(), [&host("a")]);
+    assert_eq!(told.assignments[&host("a")].labels.len(), 1);
+    assert!(fleet.decide(START).is_empty());
+}
+
+#[test]
 fn one_scale_is_one_order_for_the_hosts_it_concerns() {
     let mut fleet = fleet();
     assert_eq!(fleet.order(), Order::new(1, 1));

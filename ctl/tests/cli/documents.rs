@@ -58,9 +58,8 @@ fn every_verb_and_option_is_documented_and_nothing_else() {
 
 /// Words of a shell line; what stands between quotes is one.
 fn words(line: &str) -> Vec<String> {
-    let mut parts = line.split('\'').enumerate();
     let mut all = Vec::new();
-    while let Some((at, part)) = parts.next() {
+    for (at, part) in line.split('\'').enumerate() {
         match at % 2 == 1 {
             true => all.push(part.to_owned()),
             false => all.extend(part.split_whitespace().map(str::to_owned)),

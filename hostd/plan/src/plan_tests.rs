@@ -92,7 +92,7 @@ impl Story {
     fn order(&mut self, pools: BTreeMap<PoolName, PoolAssignment>) {
         self.generation += 1;
         let order = Order::new(1, self.generation);
-        self.tell(Event::Assigned(Assignment { order, pools }));
+        self.tell(Event::Assigned(Assignment { order, pools, ..Default::default() }));
     }
 
     fn hear(&mut self, number: u16, heard: Heard) {
@@ -160,7 +160,10 @@ fn nothing_is_done_with_an_engine_that_was_not_listed() {
     let mut known = Known::new(host, [RuntimeKind::Docker].into(), Ledger::default());
     known.apply(Event::Credentials(vec![credential()]), At(0));
     let pools = [(pool(), part(3, false))].into();
-    known.apply(Event::Assigned(Assignment { order: Order::new(1, 1), pools }), At(0));
+    known.apply(
+        Event::Assigned(Assignment { order: Order::new(1, 1), pools, ..Default::default() }),
+        At(0),
+    );
     assert_eq!(plan(&known, At(0)).actions, []);
 }
 
@@ -304,7 +307,7 @@ fn the_keeper_holds_the_last_registration_and_uses_it_again() {
 #[test]
 fn an_older_order_is_refused_and_an_unnamed_pool_left_alone() {
     let mut story = Story::idle(2);
-    let old = Assignment { order: Order::new(0, 99), pools: BTreeMap::new() };
+    let old = Assignment { order: Order::new(0, 99), ..Default::default() };
     assert!(story.known.assign(old).is_err());
     story.order(BTreeMap::new());
     assert_eq!(story.act(), []);

@@ -8,7 +8,7 @@ mod runs;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use fleet_model::{HostName, PoolAssignment, RuntimeKind};
+use fleet_model::{HostName, Labels, PoolAssignment, RuntimeKind};
 use fleet_proto::logging::Report;
 use hostd_plan::{Action, Outcome, Slot};
 use tokio::sync::Semaphore;
@@ -35,6 +35,8 @@ pub struct Task {
     pub slot: Option<Slot>,
     /// What the assignment says of its pool.
     pub part: Option<PoolAssignment>,
+    /// What the operator calls this host.
+    pub labels: Labels,
 }
 
 /// How a task ended.
@@ -60,6 +62,7 @@ pub struct Executor {
     slots: SlotStore,
     secrets: Arc<Secrets>,
     azure: Arc<dyn Azure>,
+    labels: Labels,
     starts: Semaphore,
 }
 
@@ -77,6 +80,8 @@ pub struct Means {
     pub secrets: Arc<Secrets>,
     /// Azure.
     pub azure: Arc<dyn Azure>,
+    /// What this host calls itself.
+    pub labels: Labels,
     /// Starts at the same time, so that the engine is not flooded.
     pub starts_at_once: usize,
 }
@@ -84,9 +89,9 @@ pub struct Means {
 impl Executor {
     /// An executor with these means.
     pub fn new(means: Means) -> Self {
-        let Means { host, fleet, runtimes, slots, secrets, azure, starts_at_once } = means;
+        let Means { host, fleet, runtimes, slots, secrets, azure, labels, starts_at_once } = means;
         let starts = Semaphore::new(starts_at_once.max(1));
-        Self { host, fleet, runtimes, slots, secrets, azure, starts }
+        Self { host, fleet, runtimes, slots, secrets, azure, labels, starts }
     }
 
     /// Does it, within a limit.

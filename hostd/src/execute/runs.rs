@@ -72,6 +72,7 @@ impl Executor {
             azure: part.azure.clone(),
             template: Arc::clone(&group.template),
             slot_dir: self.slots.dir(&run.agent),
+            labels: self.labels.clone().into_iter().chain(task.labels.clone()).collect(),
             owner: self.owner_mark(slot),
             start,
             run,

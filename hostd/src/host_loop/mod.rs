@@ -260,7 +260,8 @@ impl HostLoop {
         };
         let pools = ledger.assignment.as_ref().map(|assignment| &assignment.pools);
         let part = slot.as_ref().and_then(|slot| pools?.get(&slot.pool)).cloned();
-        Task { action, slot, part }
+        let labels = ledger.assignment.as_ref().map(|assignment| assignment.labels.clone());
+        Task { action, slot, part, labels: labels.unwrap_or_default() }
     }
 
     fn full_pass(&mut self) {

@@ -51,6 +51,12 @@ pub(super) fn listener_env(spec: &RunSpec) -> Result<BTreeMap<String, String>, R
         // The agent's documentation names another variable; this is the one its code reads.
         env.insert("AGENT_DOCKER_MTU_VALUE".into(), mtu.to_string());
     }
+    for (key, value) in &spec.labels {
+        // What the template says wins, and no label changes how programs run.
+        if is_plain_word(key.as_str()) && plain(key.as_str(), value).is_ok() {
+            env.entry(key.as_str().to_owned()).or_insert_with(|| value.clone());
+        }
+    }
     hidden.push("AGENT_ALLOW_RUNASROOT".into());
     hidden.retain(|name| !name.trim().is_empty());
     hidden.sort();
@@ -120,6 +126,21 @@ pub(super) fn image_contract_env(
     Ok(env)
 }
 
+/// A label that means nothing to any program, so that it may be a variable: whoever may label a host
+/// must not thereby tell a shell, a loader or the agent what to do.
+fn is_plain_word(key: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "ENV", "HOME", "IFS", "LANG", "LANGUAGE", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR",
+        "TZ", "USER",
+    ];
+    const BEGINNINGS: [&str; 9] =
+        ["AGENT_", "AZP_", "BASH_", "DOTNET_", "FLEET_", "LC_", "LD_", "VSO_", "VSTS_"];
+    let upper = key.to_ascii_uppercase();
+    !WORDS.contains(&upper.as_str())
+        && !BEGINNINGS.iter().any(|beginning| upper.starts_with(beginning))
+        && !upper.ends_with("_PROXY")
+}
+
 /// May a template set this?
 fn check(name: &str, value: &str) -> Result<(), RuntimeError> {
     plain(name, value)?;
@@ -168,6 +189,7 @@ mod tests {
             azure: AzureTarget { url: "https://dev.azure.com/x".into(), pool: "nightly".into() },
             template: Arc::new(template),
             slot_dir: "/var/lib/hostd/slots/nightly-h-01".into(),
+            labels: fleet_model::Labels::default(),
             start: StartWith::Token(String::from("secret").into()),
             owner: "fleet/h/1".into(),
         }
@@ -194,6 +216,31 @@ mod tests {
             env[NOT_CAPABILITIES],
             "AGENT_ALLOW_RUNASROOT,HTTP_PROXY,MINE,NO_PROXY,http_proxy,no_proxy"
         );
+    }
+
+    #[test]
+    fn a_hosts_labels_are_capabilities_unless_they_would_be_more() {
+        let mut spec = spec(|t| {
+            t.env.insert("lab".into(), "of the template".into());
+        });
+        for (key, value) in [
+            ("rack", "r12"),
+            ("gpu/kind", "h200"),
+            ("lab", "svc"),
+            ("path", "/tmp"),
+            ("LD_PRELOAD", "/tmp/x"),
+            ("https_proxy", "http://x"),
+            ("Bash_Env", "/tmp/x"),
+            ("note", "two\nlines"),
+        ] {
+            spec.labels.insert(key.parse().unwrap(), value.to_owned());
+        }
+        let mut env = listener_env(&spec).unwrap();
+        assert_eq!(env.remove("lab").as_deref(), Some("of the template"));
+        assert_eq!(env.remove("rack").as_deref(), Some("r12"));
+        assert_eq!(env.remove("gpu/kind").as_deref(), Some("h200"));
+        let left: Vec<_> = env.keys().map(String::as_str).collect();
+        assert_eq!(left, ["FLEET_OWNER", NOT_CAPABILITIES]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use fleet_model::{
-    AgentName, AzureTarget, GroupName, HostName, ImageRef, PoolName, RuntimeKind, Template,
+    AgentName, AzureTarget, GroupName, HostName, ImageRef, Labels, PoolName, RuntimeKind, Template,
 };
 use secrecy::SecretString;
 use tokio::sync::mpsc;
@@ -68,6 +68,8 @@ pub struct RunSpec {
     /// The slot's own directory on the host, root only: caches, and the agent's root when the
     /// engine's socket is handed in.
     pub slot_dir: PathBuf,
+    /// What this host is called: its agents have it as capabilities.
+    pub labels: Labels,
     /// Files of a valid registration (name → content), or how to get one.
     pub start: StartWith,
     /// `FLEET_OWNER=<fleet>/<host>/<slot>`: becomes a capability and says whose the row is.

@@ -70,6 +70,7 @@ pub(crate) fn spec(
         azure,
         template: Arc::new(template),
         slot_dir: slots.join(&agent),
+        labels: [("rack".parse().unwrap(), "r12".to_owned())].into(),
         start: StartWith::Token(String::from(crate::azure::TOKEN).into()),
         owner: format!("fleet/{host}/{number}"),
     }

@@ -193,6 +193,7 @@ async fn a_listener_has_nothing_in_its_environment_that_we_did_not_put_there() {
         hidden,
         "dotted.name=1",
         "no_proxy=127.0.0.1",
+        "rack=r12",
     ];
     assert_eq!(lines, expected);
     let rows = bench.azure.sim.rows(None);

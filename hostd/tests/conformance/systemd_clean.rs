@@ -175,6 +175,7 @@ async fn environment(bench: &Units) {
         "VSO_AGENT_IGNORE=AGENT_ALLOW_RUNASROOT,NO_PROXY,no_proxy".to_owned(),
         "dotted.name=1".to_owned(),
         "no_proxy=127.0.0.1".to_owned(),
+        "rack=r12".to_owned(),
     ];
     let mut lines: Vec<String> = lines.lines().map(str::to_owned).collect();
     lines.sort();

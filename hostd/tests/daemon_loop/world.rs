@@ -149,6 +149,7 @@ impl Host {
             slots: slots.clone(),
             secrets: Arc::clone(&secrets),
             azure: Arc::new(world.azure.clone()),
+            labels: fleet_model::Labels::default(),
             starts_at_once: 8,
         });
         let (to_loop, inbox) = mpsc::channel(1024);
@@ -279,7 +280,11 @@ pub(crate) fn assignment(generation: u64, replicas: u32) -> Assignment {
         gone_groups: Default::default(),
         forced: None,
     };
-    Assignment { order: Order::new(1, generation), pools: [(pool(), part)].into() }
+    Assignment {
+        order: Order::new(1, generation),
+        pools: [(pool(), part)].into(),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn phases(view: &View, phase: Phase) -> usize {

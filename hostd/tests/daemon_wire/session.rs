@@ -173,12 +173,12 @@ async fn what_the_coordinator_says_reaches_the_loop() {
         })
     };
     session.say(credential("token-2", "token-1")).await;
-    session.say(ToHost::Assignment(v1::Assignment { order: None, pools: Vec::new() })).await;
+    session.say(ToHost::Assignment(v1::Assignment::default())).await;
     session.say(credential("token-1", "token-1")).await;
     assert!(matches!(host.hear().await, Input::CredentialsChanged));
     let (_, held) = host.secrets.get(&"pat".parse().expect("a name")).expect("held");
     assert_eq!(held, fingerprint(b"token-1"));
-    let wanted = Assignment { order: Order::new(1, 2), pools: Default::default() };
+    let wanted = Assignment { order: Order::new(1, 2), ..Default::default() };
     session.say(ToHost::Assignment(wanted.clone().into())).await;
     let Input::Assignment(got) = host.hear().await else { panic!("an assignment") };
     assert_eq!(got, wanted);

@@ -9,8 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentPrefix, AzureTarget, CredentialName, Forced, GroupName, GroupSpec, Order, PoolName,
-    Template,
+    AgentPrefix, AzureTarget, CredentialName, Forced, GroupName, GroupSpec, Labels, Order,
+    PoolName, Template,
 };
 
 /// Everything a host should keep. Complete: what it says replaces what an older one said.
@@ -23,6 +23,9 @@ pub struct Assignment {
     pub order: Order,
     /// By pool.
     pub pools: BTreeMap<PoolName, PoolAssignment>,
+    /// What the operator calls this host. Its own labels are its own business; these win over them.
+    #[serde(default)]
+    pub labels: Labels,
 }
 
 /// One pool's part of an [`Assignment`].

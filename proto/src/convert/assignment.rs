@@ -9,6 +9,7 @@ use fleet_model::{
 use super::{
     WireError,
     read::{keyed, message, named, optional, parsed},
+    session::labels,
     time::{duration, wire_duration},
     words::order,
 };
@@ -19,6 +20,7 @@ impl From<Assignment> for v1::Assignment {
         Self {
             order: Some(assignment.order.into()),
             pools: assignment.pools.into_iter().map(Into::into).collect(),
+            labels: assignment.labels.into_iter().map(|(k, v)| (k.into(), v)).collect(),
         }
     }
 }
@@ -26,7 +28,8 @@ impl From<Assignment> for v1::Assignment {
 impl TryFrom<v1::Assignment> for Assignment {
     type Error = WireError;
     fn try_from(wire: v1::Assignment) -> Result<Self, WireError> {
-        Ok(Self { order: order("order", wire.order)?, pools: keyed("pools", wire.pools)? })
+        let labels = labels(wire.labels)?;
+        Ok(Self { order: order("order", wire.order)?, pools: keyed("pools", wire.pools)?, labels })
     }
 }
 

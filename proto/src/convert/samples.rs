@@ -169,8 +169,8 @@ pub(super) fn assignment() -> impl Strategy<Value = Assignment> {
             .prop_map(|(azure, prefix, settle, credential, wanted, (gone_groups, forced))| {
                 PoolAssignment { azure, prefix, settle, credential, wanted, gone_groups, forced }
             });
-    (order(), prop::collection::btree_map(pool_name(), pool, 0..3))
-        .prop_map(|(order, pools)| Assignment { order, pools })
+    (order(), prop::collection::btree_map(pool_name(), pool, 0..3), labels())
+        .prop_map(|(order, pools, labels)| Assignment { order, pools, labels })
 }
 
 pub(super) fn agent() -> impl Strategy<Value = AgentStatus> {
@@ -237,12 +237,14 @@ pub(super) fn report() -> impl Strategy<Value = HostReport> {
         })
 }
 
+fn labels() -> impl Strategy<Value = Labels> {
+    prop::collection::btree_map(named("[a-z][a-z0-9./_-]{0,8}[a-z]"), "\\PC{0,8}", 0..4)
+}
+
 pub(super) fn hello() -> impl Strategy<Value = Hello> {
-    let labels =
-        prop::collection::btree_map(named("[a-z][a-z0-9./_-]{0,8}[a-z]"), "\\PC{0,8}", 0..4);
     let facts =
         (
-            (labels, option::of(any::<u32>()), prop::collection::btree_set(runtime(), 0..4)),
+            (labels(), option::of(any::<u32>()), prop::collection::btree_set(runtime(), 0..4)),
             ("\\PC{0,8}", "\\PC{1,8}", "\\PC{0,8}"),
         )
             .prop_map(|((labels, capacity, runtimes), (version, boot_id, engine))| {

@@ -68,7 +68,9 @@ impl TryFrom<v1::Hello> for Hello {
     }
 }
 
-fn labels(wire: impl IntoIterator<Item = (String, String)>) -> Result<Labels, WireError> {
+pub(super) fn labels(
+    wire: impl IntoIterator<Item = (String, String)>,
+) -> Result<Labels, WireError> {
     wire.into_iter().map(|(key, value)| Ok((parsed("labels", &key)?, value))).collect()
 }
 

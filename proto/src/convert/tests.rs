@@ -110,7 +110,11 @@ fn pool() -> v1::PoolAssignment {
 #[test]
 fn each_wrong_field_is_refused_by_its_path() {
     let check = |change: fn(&mut v1::Assignment), said: &str| {
-        let mut wire = v1::Assignment { order: Some(v1::Order::default()), pools: vec![pool()] };
+        let mut wire = v1::Assignment {
+            order: Some(v1::Order::default()),
+            pools: vec![pool()],
+            ..Default::default()
+        };
         change(&mut wire);
         let error = Assignment::try_from(wire).expect_err(said).to_string();
         assert!(error.starts_with(said), "{error:?} should begin with {said:?}");
@@ -131,7 +135,11 @@ fn each_wrong_field_is_refused_by_its_path() {
         "pools[0].credential.fingerprint: must be 12",
     );
     let in_template = |change: fn(&mut v1::Template), said: &str| {
-        let mut wire = v1::Assignment { order: Some(v1::Order::default()), pools: vec![pool()] };
+        let mut wire = v1::Assignment {
+            order: Some(v1::Order::default()),
+            pools: vec![pool()],
+            ..Default::default()
+        };
         change(wire.pools[0].groups[0].template.as_mut().expect("there"));
         let error = Assignment::try_from(wire).expect_err(said).to_string();
         let said = format!("pools[0].groups[0].template.{said}");
@@ -141,7 +149,11 @@ fn each_wrong_field_is_refused_by_its_path() {
     in_template(|t| t.mode = 77, "mode: 77 is not a value known here");
     check(|a| a.pools[0].forced = Some(v1::Forced::default()), "pools[0].forced.by: is missing");
     let leave = |reason: &str| v1::Forced { by: "ann".into(), reason: reason.into(), at: None };
-    let mut wire = v1::Assignment { order: Some(v1::Order::default()), pools: vec![pool()] };
+    let mut wire = v1::Assignment {
+        order: Some(v1::Order::default()),
+        pools: vec![pool()],
+        ..Default::default()
+    };
     wire.pools[0].forced = Some(leave(""));
     let error = Assignment::try_from(wire).expect_err("no reason").to_string();
     assert!(error.starts_with("pools[0].forced.reason: the reason is empty"), "{error}");

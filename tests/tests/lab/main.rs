@@ -31,6 +31,7 @@ const DAYS: &[Day] = &[
     ("hostd is killed, then away: units work on", units::hostd_away),
     ("listeners that hang after their job make room", units::hanging_listeners),
     ("jobs rain while containers and units come and go", units::rain),
+    ("Azure is away, and an operator insists with a reason", units::forced),
     ("the server of units loses power", units::power_cut),
     ("a busy unit ends its job, and nothing of it stays", units::leaving),
     ("to none and back: the last registration stays", days::to_none_and_back),

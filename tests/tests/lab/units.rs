@@ -62,19 +62,46 @@ pub(crate) fn hanging_listeners(fleet: &Fleet) {
 /// Jobs come all the time while agents come and go in containers and units alike, so that one comes
 /// at every step of some removal.
 pub(crate) fn rain(fleet: &Fleet) {
-    const SHOWERS: u64 = 6;
+    const SHOWERS: u64 = 4;
     let before = fleet.summary()["jobs"].clone();
     for shower in 0..SHOWERS {
         for seconds in ["0", "1", "2", "4"] {
-            let queue = ["queue", "--pool", "nightly-tk5", "--count", "5", "--seconds", seconds];
+            let queue = ["queue", "--pool", "nightly-tk5", "--count", "3", "--seconds", seconds];
             fleet.azdo(&queue);
         }
         let to = if shower % 2 == 0 { "2" } else { "6" };
         fleet.ok(&["scale", POOL, to, "--timeout", "3m"]);
     }
-    let done = before["succeeded"].as_u64().unwrap_or(0) + SHOWERS * 20;
-    fleet.within(120, "every job has succeeded", || succeeded(fleet) == done);
+    let done = before["succeeded"].as_u64().unwrap_or(0) + SHOWERS * 12;
+    // An agent that found no job asks again up to fifteen seconds later.
+    fleet.within(180, "every job has succeeded", || succeeded(fleet) == done);
     assert_eq!(fleet.summary()["jobs"]["failed"], before["failed"]);
+    fleet.all_is_well(&BESIDE);
+}
+
+/// Azure is away for good, and somebody has to clear the servers.
+pub(crate) fn forced(fleet: &Fleet) {
+    fleet.azdo(&["fault", "set", "--path", "/_apis/distributedtask/pools", "--drop", "before"]);
+    fleet.within(40, "Azure's trouble is shown", || {
+        let pool = fleet.pool(POOL);
+        pool["troubles"].as_array().is_some_and(|troubles| !troubles.is_empty())
+    });
+    let running = || fleet.containers(BJW).len() + listeners(fleet).len();
+    let before = (fleet.containers(BJW), listeners(fleet));
+    fleet.ok(&["scale", POOL, "2", "--detach"]);
+    fleet.refused(&["scale", POOL, "2", "--force", "--detach"], 1, "--reason");
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    assert_eq!((fleet.containers(BJW), listeners(fleet)), before, "nobody gave leave");
+    let why = "the rack is cleared at noon";
+    fleet.ok(&["scale", POOL, "2", "--force", "--reason", why, "--detach"]);
+    fleet.within(150, "four of six are gone without Azure's word", || running() == 2);
+    assert!(fleet.ok(&["events", "-n", "200"]).contains(why), "the reason is in the history");
+    fleet.azdo(&["fault", "clear"]);
+    fleet.within(120, "their rows are gone too", || {
+        fleet.rows(POOL).len() == 2 && fleet.pool(POOL)["ready"] == 2 && fleet.online(POOL) == 2
+    });
+    fleet.scale(POOL, 6);
+    fleet.mark();
     fleet.all_is_well(&BESIDE);
 }
 

@@ -259,7 +259,11 @@ impl World {
             }),
         };
         let order = Order::new(1, self.generation);
-        self.tell(Event::Assigned(Assignment { order, pools: [(pool(), part)].into() }));
+        self.tell(Event::Assigned(Assignment {
+            order,
+            pools: [(pool(), part)].into(),
+            ..Default::default()
+        }));
     }
 
     /// hostd takes in what happened, and decides. What it decides is stored and done by moves.

@@ -11,6 +11,7 @@ fn spec(change: impl FnOnce(&mut Template)) -> RunSpec {
     let mut template = Template::docker("img:1".parse().unwrap(), Mode::Once);
     change(&mut template);
     RunSpec {
+        labels: Default::default(),
         run: RunId { agent: "nightly-h-07".parse().unwrap(), attempt: 3 },
         pool: "nightly".parse().unwrap(),
         group: "big".parse().unwrap(),

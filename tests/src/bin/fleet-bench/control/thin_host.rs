@@ -227,7 +227,7 @@ mod tests {
         let pools = BTreeMap::from([("p".parse().expect("a pool"), part)]);
         let order = Order::default().next();
         let host = "host-0001".parse().expect("a host");
-        let told = Assignment { order, pools };
+        let told = Assignment { order, pools, ..Default::default() };
         let kept = agents(&host, &told, Phase::Idle).expect("names");
         let names: Vec<_> = kept.iter().map(|agent| agent.agent.to_string()).collect();
         assert_eq!(names, ["p-host-0001-01", "p-host-0001-02", "p-host-0001-03"]);
