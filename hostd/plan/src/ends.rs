@@ -132,6 +132,7 @@ fn judge(run: &Run, code: Option<i32>, slot: &Slot) -> End {
         Some(3 | 4) => failed("the agent is too old for the server and cannot update itself", true),
         Some(70) => failed("Azure refused the registration", false),
         Some(71) => failed("the pool has an agent of this name already", true),
+        Some(74) => failed("its listener could not be started", false),
         Some(78) => failed("there is no agent package", false),
         Some(code) => failed(&format!("it ended with exit code {code}"), true),
         None => failed("its run disappeared", true),

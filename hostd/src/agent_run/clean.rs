@@ -30,12 +30,23 @@ const ASIDE: &str = ".fleet-old-";
 /// Somebody may still be writing while we delete; after this many rounds it is said.
 const ROUNDS: u32 = 4;
 
+/// Is `root` a directory of the user `uid`, and no link to somebody else's? A job may have put one
+/// there: the home around it is its user's.
+pub(crate) fn is_own_root(root: &Path, uid: u32) -> bool {
+    fs::symlink_metadata(root).is_ok_and(|meta| meta.is_dir() && meta.uid() == uid)
+}
+
 /// Empties the work folder `root/_work` for the user `uid`: it is put aside and made anew, so that
 /// the next listener need not wait until a large one is deleted. What was put aside is returned.
+/// No process of that user may live.
 ///
 /// # Errors
-/// A folder that cannot be put aside or made.
+/// A root that is not the user's own, a folder that cannot be put aside or made.
 pub(crate) fn renew_work_folder(root: &Path, uid: u32) -> io::Result<Vec<PathBuf>> {
+    if !is_own_root(root, uid) {
+        let why = format!("{} is not the agent's own directory any more", root.display());
+        return Err(io::Error::other(why));
+    }
     let work = root.join("_work");
     unmount_beneath(&work)?;
     if fs::symlink_metadata(&work).is_ok() {
@@ -48,7 +59,11 @@ pub(crate) fn renew_work_folder(root: &Path, uid: u32) -> io::Result<Vec<PathBuf
             fs::set_permissions(&aside, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         }
     }
-    fs::create_dir(&work)?;
+    if fs::create_dir(&work).is_err() {
+        // A full disk, perhaps full of what was just put aside: then that goes first.
+        all_aside(root)?.iter().try_for_each(|old| remove(old))?;
+        fs::create_dir(&work)?;
+    }
     std::os::unix::fs::chown(&work, Some(uid), Some(uid))?;
     all_aside(root)
 }
@@ -211,6 +226,25 @@ mod tests {
         remove(&tree).unwrap();
         assert!(kept.exists() && !tree.exists());
         remove(&tree).expect("gone is removed");
+    }
+
+    #[test]
+    fn a_work_folder_is_renewed_in_the_agents_own_root_only() {
+        let place = tempfile::tempdir().unwrap();
+        let uid = fs::metadata(place.path()).unwrap().uid();
+        let (root, other) = (place.path().join("root"), place.path().join("other"));
+        for dir in [&root, &other] {
+            fs::create_dir_all(dir.join("_work/1")).unwrap();
+        }
+        let aside = renew_work_folder(&root, uid).unwrap();
+        assert_eq!(fs::read_dir(root.join("_work")).unwrap().count(), 0);
+        assert!(aside[0].join("1").exists() && aside.len() == 1);
+        // A link to the neighbour's, as a job could leave it.
+        fs::rename(&root, place.path().join("away")).unwrap();
+        symlink(&other, &root).unwrap();
+        renew_work_folder(&root, uid).unwrap_err();
+        assert!(other.join("_work/1").exists(), "the neighbour's is left alone");
+        renew_work_folder(&other, uid + 1).unwrap_err();
     }
 
     #[test]

@@ -48,6 +48,8 @@ use crate::runtime::{
 const GRACE: Duration = Duration::from_secs(3);
 /// A job that is to be the last is looked at again after this, should its end not be heard.
 const LEAVE_AGAIN: Duration = Duration::from_secs(5);
+/// Exit code of a run whose listener could not be started.
+const NO_LISTENER: i32 = 74;
 /// A machine that goes down waits this long for a listener that was asked to end.
 const SHUTDOWN: Duration = Duration::from_secs(75);
 
@@ -103,21 +105,21 @@ struct Agent {
 impl Agent {
     async fn live(&mut self) -> anyhow::Result<()> {
         let mut listener = match self.left_over()? {
-            Some(listener) => Some(listener),
+            Some(listener) => Ok(listener),
             // Its listener ended while nobody looked, or it ended and was then started by systemd.
-            None if self.dir.state()?.is_some() => None,
-            None => Some(self.begin().await?),
+            None if self.dir.state()?.is_some() => Err(self.console.end_unseen()),
+            None => self.begin().await?,
         };
         loop {
-            let end = match listener.take() {
-                Some(listener) => self.attend(listener).await?,
-                None => self.console.end_unseen(),
+            let end = match listener {
+                Ok(listener) => self.attend(listener).await?,
+                Err(end) => end,
             };
             self.close(end).await?;
             if self.leaving || !self.wait_alone(end).await? {
                 return Ok(());
             }
-            listener = Some(self.begin().await?);
+            listener = self.begin().await?;
         }
     }
 
@@ -134,16 +136,26 @@ impl Agent {
         Ok(left)
     }
 
-    async fn begin(&mut self) -> anyhow::Result<Listener> {
-        self.tidy().await;
+    /// A listener in a clean place; or how it ended without one, and the log says why.
+    async fn begin(&mut self) -> anyhow::Result<Result<Listener, ListenerEnd>> {
+        let tidy = self.tidy().await;
         self.console.begin();
         self.dir.trim_log().or_else(absent_is_fine)?;
         self.dir.put_state(State::Running { listener: None, had_job: false })?;
         self.dir.say_started()?;
-        let listener = Listener::start(&self.dir, &self.unit).context("starting the listener")?;
-        self.note_running(&listener)?;
-        tell("starting");
-        Ok(listener)
+        match tidy.and_then(|()| Listener::start(&self.dir, &self.unit)) {
+            Ok(listener) => {
+                self.note_running(&listener)?;
+                tell("starting");
+                Ok(Ok(listener))
+            }
+            // Rather no agent than one that shows a job what another one left.
+            Err(error) => {
+                tracing::error!(%error, "no listener is started");
+                self.dir.say_line(&format!("fleet-entry: failed: {error}"))?;
+                Ok(Err(ListenerEnd { code: Some(NO_LISTENER), ..self.console.end_unseen() }))
+            }
+        }
     }
 
     fn note_running(&self, listener: &Listener) -> io::Result<()> {
@@ -236,7 +248,9 @@ impl Agent {
 
     /// What a run leaves behind is removed before anybody hears of its end.
     async fn close(&mut self, end: ListenerEnd) -> anyhow::Result<()> {
-        self.tidy().await;
+        if let Err(error) = self.tidy().await {
+            tracing::error!(%error, "what the run left cannot be removed; it is tried again");
+        }
         if end.is_update() {
             self.dir.note_update()?;
         }
@@ -248,14 +262,15 @@ impl Agent {
     }
 
     /// Nothing runs, and in once mode nothing lies there, that a job left.
-    async fn tidy(&self) {
+    async fn tidy(&self) -> io::Result<()> {
         self.kill_the_rest().await;
-        if self.unit.mode == Mode::Once {
-            if let Some(engine) = &self.unit.engine {
-                containers::remove_left(engine, &self.unit.home).await;
-            }
-            self.clean();
+        if self.unit.mode == Mode::LongLived {
+            return Ok(());
         }
+        if let Some(engine) = &self.unit.engine {
+            containers::remove_left(engine, &self.unit.home).await;
+        }
+        self.clean()
     }
 
     /// Everything in the unit but this process, and everything of the user, until none is left.
@@ -294,19 +309,18 @@ impl Agent {
         Ok(held.iter().filter(|held| second.contains(&held.pid) && held.kill()).count())
     }
 
-    fn clean(&self) {
+    fn clean(&self) -> io::Result<()> {
         let (root, uid) = (self.unit.root.clone(), self.unit.uid);
-        match clean::renew_work_folder(&root, uid) {
-            // At leisure: a folder may be large, and the next agent must not wait for it.
-            Ok(aside) => drop(std::thread::spawn(move || {
-                let removed = aside.iter().map(|old| clean::remove(old));
-                let removed = removed.chain([clean::clean_common(uid)]);
-                for error in removed.filter_map(Result::err) {
-                    tracing::warn!(%error, "something of the run before cannot be removed");
-                }
-            })),
-            Err(error) => tracing::error!(%error, "the work folder cannot be renewed"),
-        }
+        let aside = clean::renew_work_folder(&root, uid)?;
+        // At leisure: a folder may be large, and the next agent must not wait for it.
+        std::thread::spawn(move || {
+            let removed = aside.iter().map(|old| clean::remove(old));
+            let removed = removed.chain([clean::clean_common(uid)]);
+            for error in removed.filter_map(Result::err) {
+                tracing::warn!(%error, "something of the run before cannot be removed");
+            }
+        });
+        Ok(())
     }
 
     /// Waits as long as hostd rules; then, alone, as long as the rules say. False: it is to end.

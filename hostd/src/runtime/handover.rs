@@ -29,7 +29,7 @@ use nix::{
 };
 use secrecy::ExposeSecret;
 
-use super::{RunId, StartWith};
+use super::{RunId, StartWith, blocking};
 
 /// Our entry; see its head for the contract.
 const ENTRY: &str = include_str!("../../entry/entry.sh");
@@ -210,6 +210,32 @@ impl Handover {
     /// A file that cannot be unlinked.
     pub(super) fn drop_token(&self, run: &RunId) -> io::Result<()> {
         absent_is_fine(fs::remove_file(self.shared(run).join("token")))
+    }
+
+    /// [`Self::take_registration`] beside everything else, and when asked for also what was
+    /// [`Self::taken`] before.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn registration(
+        &self,
+        run: &RunId,
+        also_taken_before: bool,
+    ) -> io::Result<Option<Files>> {
+        let (own, run) = (self.clone(), run.clone());
+        blocking(move || match own.taken(&run)? {
+            Some(files) => Ok(also_taken_before.then_some(files)),
+            None => own.take_registration(&run),
+        })
+        .await
+    }
+
+    /// [`Self::drop_token`] beside everything else; a token that stays is told in the log.
+    pub(super) async fn forget_token(&self, run: &RunId) {
+        let (own, of) = (self.clone(), run.clone());
+        if let Err(error) = blocking(move || own.drop_token(&of)).await {
+            tracing::error!(%run, %error, "the token of a run cannot be unlinked");
+        }
     }
 
     /// Removes everything of the run.

@@ -12,6 +12,7 @@
 //!   ensure_removed ──► Gone
 //! ```
 
+mod again;
 mod agent_env;
 pub mod docker;
 pub mod fake;
@@ -23,7 +24,7 @@ pub mod process;
 pub mod signs;
 pub mod systemd;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use fleet_model::{
@@ -285,6 +286,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// Says what it sees until `stop`. For each run that runs already (after a restart of hostd) it
     /// also says the newest signs, so that a run is adopted with what it is doing.
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken);
+}
+
+/// Files are touched on threads that may wait.
+async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(act).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ type Case = (&'static str, for<'a> fn(&'a Units) -> Pin<Box<dyn Future<Output = 
 
 pub(crate) const CASES: &[Case] = &[
     ("nothing_of_a_job_is_there_for_the_next_one", |b| Box::pin(nothing_is_left(b))),
+    ("a_job_cannot_send_the_cleaning_to_its_neighbour", |b| Box::pin(misled(b))),
     ("an_update_brings_the_new_version", |b| Box::pin(update(b))),
     ("a_token_is_nowhere_once_the_agent_is_registered", |b| Box::pin(no_token(b))),
     ("a_listener_has_only_the_environment_that_was_meant", |b| Box::pin(environment(b))),
@@ -115,6 +116,28 @@ async fn nothing_is_left(bench: &Units) {
     }
     let mounted = shell("grep /home /proc/self/mountinfo || :");
     assert!(!mounted.contains("mounted"), "{mounted}");
+}
+
+/// A job moves its agent's directory away and puts a link to the neighbour's in its place.
+async fn misled(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let (bad, good) = (bench.spec(1, Mode::Once), bench.spec(2, Mode::Once));
+    let registration = registered(&mut watching, bench, &bad).await;
+    registered(&mut watching, bench, &good).await;
+    let at_work = give_script(bench, &good, "echo x >mine; sleep 6; cat mine");
+    watching.busy(&good.run).await;
+    let neighbour = bench.root_of(&good);
+    let script = format!("cd ~ && mv agent away && ln -s {} agent", neighbour.display());
+    let job = give_script(bench, &bad, &script);
+    assert_eq!(finished(bench, job).await.result.as_deref(), Some("succeeded"));
+    watching.ended(&bad.run).await;
+    // Its next run has a directory of its own again.
+    let next = next(&bad, registration);
+    bench.runtime.ensure_started(&next).await.unwrap();
+    watching.listening(&next.run).await;
+    assert!(!bench.root_of(&next).is_symlink());
+    assert_eq!(finished(bench, at_work).await.result.as_deref(), Some("succeeded"));
+    assert!(neighbour.join(".agent").exists(), "the neighbour is registered as before");
 }
 
 async fn update(bench: &Units) {

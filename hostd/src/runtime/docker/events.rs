@@ -10,7 +10,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bollard::{models::EventMessage, query_parameters::EventsOptionsBuilder};
@@ -25,10 +25,8 @@ use super::{
     follow::{Follow, Note},
     labels,
 };
-use crate::runtime::{RunId, RuntimeEvent};
+use crate::runtime::{RunId, RuntimeEvent, again::Again};
 
-const WAIT_FIRST: Duration = Duration::from_millis(200);
-const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Events that may wait for us; the engine keeps about as many itself.
 const WAITING: usize = 256;
 
@@ -63,22 +61,11 @@ impl Watch {
     }
 
     async fn go_on(&mut self) {
-        let mut wait = WAIT_FIRST;
-        let mut said = String::new();
+        let mut again = Again::of("the Docker engine");
         loop {
             let mut up = false;
             let why = self.session(&mut up).await;
-            if up {
-                (wait, said) = (WAIT_FIRST, String::new());
-            }
-            // The same cause again is no news.
-            if why != said {
-                tracing::warn!(%why, "the Docker engine does not answer");
-                let _ = self.out.send(RuntimeEvent::EngineDown(why.clone())).await;
-                said = why;
-            }
-            tokio::time::sleep(wait.mul_f64(rand::random_range(0.8..1.2))).await;
-            wait = (wait * 2).min(WAIT_MAX);
+            again.broke(why, up, &self.out).await;
         }
     }
 

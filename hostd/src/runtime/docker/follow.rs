@@ -200,7 +200,7 @@ impl Follow {
             Some(Heard::Registered) => self.registered(false).await,
             Some(Heard::Sign(sign)) => {
                 match sign {
-                    Sign::Complaint(_) => self.docker.drop_token(&self.run).await,
+                    Sign::Complaint(_) => self.docker.handover.forget_token(&self.run).await,
                     Sign::Listening => self.listened().await,
                     _ => {}
                 }
@@ -212,14 +212,14 @@ impl Follow {
     /// The listener has its registration: no token is needed any more, and jobs may come, which
     /// would find it.
     async fn listened(&mut self) {
-        self.docker.drop_token(&self.run).await;
+        self.docker.handover.forget_token(&self.run).await;
         if self.entry == Entry::Image && self.over.is_none() {
             self.over = Some(Box::pin(keepers::gone(self.docker.clone(), self.run.clone())));
         }
     }
 
     async fn registered(&mut self, also_taken_before: bool) -> Step {
-        match self.docker.registration(&self.run, also_taken_before).await {
+        match self.docker.handover.registration(&self.run, also_taken_before).await {
             Ok(Some(files)) => self.sign(Sign::Registered(files)).await,
             Ok(None) => Ok(()),
             Err(error) => {
@@ -246,7 +246,7 @@ impl Follow {
     async fn ended(&mut self, code: Option<i32>) -> Step {
         self.life = Life::Ended;
         (self.lines, self.recheck, self.over) = (None, None, None);
-        self.docker.drop_token(&self.run).await;
+        self.docker.handover.forget_token(&self.run).await;
         self.docker.memory.ends(&self.run, code);
         self.say(RuntimeEvent::Ended(self.run.clone(), code)).await
     }

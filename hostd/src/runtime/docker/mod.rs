@@ -32,10 +32,9 @@ use self::{
     engine::{ASK, CHANGE, Engine, EngineError},
     images::Images,
     memory::Memory,
-    steps::blocking,
 };
 use super::{
-    RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
+    RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck, blocking,
     handover::{Handover, absent_is_fine},
 };
 

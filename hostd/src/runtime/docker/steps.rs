@@ -21,7 +21,8 @@ use super::{
 use crate::runtime::{
     RunId, RunSeen, RunSpec, RunState, RuntimeError,
     agent_env::listener_env,
-    handover::{Files, Holder, absent_is_fine},
+    blocking,
+    handover::{Holder, absent_is_fine},
 };
 
 impl DockerRuntime {
@@ -74,27 +75,6 @@ impl DockerRuntime {
                 d.top_processes(&name, Some(options)).await
             })
             .await
-    }
-
-    /// The files of the registration that the run made; none when there is nothing (new) to take.
-    pub(super) async fn registration(
-        &self,
-        run: &RunId,
-        also_taken_before: bool,
-    ) -> io::Result<Option<Files>> {
-        let (handover, run) = (self.handover.clone(), run.clone());
-        blocking(move || match handover.taken(&run)? {
-            Some(files) => Ok(also_taken_before.then_some(files)),
-            None => handover.take_registration(&run),
-        })
-        .await
-    }
-
-    pub(super) async fn drop_token(&self, run: &RunId) {
-        let (handover, of) = (self.handover.clone(), run.clone());
-        if let Err(error) = blocking(move || handover.drop_token(&of)).await {
-            tracing::error!(%run, %error, "the token of a run cannot be unlinked");
-        }
     }
 
     pub(super) async fn drop_handover(&self, run: &RunId) -> Result<(), RuntimeError> {
@@ -282,11 +262,4 @@ fn remove_old(place: &Path) -> io::Result<()> {
 
 pub(super) fn files_of(run: &RunId, doing: &str, source: io::Error) -> RuntimeError {
     RuntimeError::Io { doing: format!("{doing} of {run}"), source }
-}
-
-/// Files are touched on threads that may wait.
-pub(super) async fn blocking<T: Send + 'static>(
-    act: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(act).await.map_err(io::Error::other)?
 }

@@ -13,7 +13,6 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     sync::Arc,
-    time::Duration,
 };
 
 use futures_util::StreamExt;
@@ -29,12 +28,12 @@ use crate::{
     },
     runtime::{
         RunId, RunState, RuntimeEvent, Sign,
+        again::Again,
+        blocking,
         signs::{Heard, Standing, hear},
     },
 };
 
-const WAIT_FIRST: Duration = Duration::from_millis(200);
-const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Room for the kernel's words; an event is 16 bytes and a short name.
 const BUFFER: usize = 16 * 1024;
 
@@ -83,23 +82,13 @@ impl Follow {
     }
 
     async fn go_on(&mut self) {
-        let (mut wait, mut said) = (WAIT_FIRST, String::new());
+        let mut again = Again::of("systemd");
         // Held for as long as this watches: agents' processes leave decisions to hostd meanwhile.
         let mut ruling = None;
         loop {
             let mut up = false;
             let Err(broken) = self.session(&mut ruling, &mut up).await;
-            let why = broken.to_string();
-            if up {
-                (wait, said) = (WAIT_FIRST, String::new());
-            }
-            if why != said {
-                tracing::warn!(%why, "systemd does not answer");
-                let _ = self.out.send(RuntimeEvent::EngineDown(why.clone())).await;
-                said = why;
-            }
-            tokio::time::sleep(wait.mul_f64(rand::random_range(0.8..1.2))).await;
-            wait = (wait * 2).min(WAIT_MAX);
+            again.broke(broken.to_string(), up, &self.out).await;
         }
     }
 
@@ -108,7 +97,7 @@ impl Follow {
         passage(&self.systemd.settings.runs_dir)?;
         if ruling.is_none() {
             let place = self.systemd.attended.clone();
-            *ruling = Some(super::blocking(move || place.rule()).await?);
+            *ruling = Some(blocking(move || place.rule()).await?);
         }
         let removed = self.systemd.bus.removed().await;
         let mut removed = removed.map_err(|error| Broken::Over(error.to_string()))?;
@@ -265,7 +254,7 @@ impl Follow {
                 },
                 Some(LogLine::Ended(code)) if !reader.ended => {
                     reader.ended = true;
-                    self.systemd.drop_token(run).await;
+                    self.systemd.handover.forget_token(run).await;
                     events.push(RuntimeEvent::Ended(run.clone(), code));
                 }
                 Some(LogLine::Ended(_)) | None => {}
@@ -297,7 +286,7 @@ impl Follow {
     }
 
     async fn registered(&self, run: &RunId, also_taken_before: bool) -> Option<Sign> {
-        match self.systemd.registration(run, also_taken_before).await {
+        match self.systemd.handover.registration(run, also_taken_before).await {
             Ok(files) => files.map(Sign::Registered),
             Err(error) => {
                 Some(Sign::Complaint(format!("the registration cannot be fetched: {error}")))

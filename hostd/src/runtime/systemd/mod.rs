@@ -26,7 +26,7 @@ pub use self::bus::SYSTEM_BUS;
 use self::{bus::Bus, packages::Packages, unit::run_of, users::Users};
 use super::{
     RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
-    handover::{Files, Handover},
+    handover::Handover,
 };
 use crate::{
     agent_run::{
@@ -176,22 +176,6 @@ impl SystemdRuntime {
             }
         }
     }
-
-    async fn registration(&self, run: &RunId, also_before: bool) -> io::Result<Option<Files>> {
-        let (handover, run) = (self.handover.clone(), run.clone());
-        blocking(move || match handover.taken(&run)? {
-            Some(files) => Ok(also_before.then_some(files)),
-            None => handover.take_registration(&run),
-        })
-        .await
-    }
-
-    async fn drop_token(&self, run: &RunId) {
-        let (handover, of) = (self.handover.clone(), run.clone());
-        if let Err(error) = blocking(move || handover.drop_token(&of)).await {
-            tracing::error!(%run, %error, "the token of a run cannot be unlinked");
-        }
-    }
 }
 
 /// What a run does, by its own word and by whether its unit lives. A listener goes on without its
@@ -219,12 +203,6 @@ fn run_of_dir(name: &str) -> Option<RunId> {
 
 fn files_of(what: impl std::fmt::Display, source: io::Error) -> RuntimeError {
     RuntimeError::Io { doing: format!("reading or writing {what}"), source }
-}
-
-async fn blocking<T: Send + 'static>(
-    act: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(act).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

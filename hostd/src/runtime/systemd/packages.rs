@@ -21,7 +21,10 @@ use fleet_model::Package;
 use fleet_proto::logging::Report;
 use tokio::sync::Mutex;
 
-use crate::{execute::ProxyForAzure, runtime::package};
+use crate::{
+    execute::ProxyForAzure,
+    runtime::{blocking, package},
+};
 
 /// No byte for this long: the server, or the way to it, is dead.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -159,12 +162,6 @@ fn make_read_only(path: &Path) -> io::Result<()> {
     }
     let runs = meta.permissions().mode() & 0o111 != 0;
     fs::set_permissions(path, fs::Permissions::from_mode(if runs { 0o555 } else { 0o444 }))
-}
-
-async fn blocking<T: Send + 'static>(
-    act: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(act).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

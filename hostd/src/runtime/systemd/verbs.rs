@@ -9,13 +9,14 @@ use nix::sys::signal::Signal;
 
 use super::{
     AgentName, CancellationToken, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError,
-    RuntimeEvent, RuntimeKind, SystemdRuntime, UnitRecord, WorkerCheck, blocking, bus::BusError,
-    files_of, follow, mpsc, proc, unit, users::AgentUser,
+    RuntimeEvent, RuntimeKind, SystemdRuntime, UnitRecord, WorkerCheck, bus::BusError, files_of,
+    follow, mpsc, proc, unit, users::AgentUser,
 };
 use crate::{
     agent_run::{clean, record::passage},
     runtime::{
         agent_env::{entry_env, listener_env},
+        blocking,
         handover::{Holder, absent_is_fine},
         package,
     },
@@ -190,7 +191,8 @@ fn renew_root(
     let mark = slot_dir.join("package");
     crate::runtime::handover::private_dirs(slot_dir)?;
     let same = fs::read_to_string(&mark).is_ok_and(|known| known == sha256);
-    if !same || !package::is_package(&record.root) {
+    let own = clean::is_own_root(&record.root, record.uid);
+    if !same || !own || !package::is_package(&record.root) {
         absent_is_fine(fs::remove_file(&mark))?;
         clean::remove(&record.root)?;
         package::unfold(package, &record.root)?;
