@@ -37,7 +37,7 @@ use self::{
     attended::Attended,
     console::Console,
     listener::Listener,
-    record::{RunDir, State, UnitRecord},
+    record::{Process, RunDir, State, UnitRecord},
 };
 use crate::runtime::{
     Sign, WorkerCheck, proc,
@@ -48,6 +48,10 @@ use crate::runtime::{
 const GRACE: Duration = Duration::from_secs(3);
 /// A job that is to be the last is looked at again after this, should its end not be heard.
 const LEAVE_AGAIN: Duration = Duration::from_secs(5);
+/// A worker that outlived its listener is looked at again after this.
+const WORKER_AGAIN: Duration = Duration::from_secs(2);
+/// Azure has given up a job whose lock was not renewed for so long: a lock is good for ten minutes.
+const ABANDONED: Duration = Duration::from_secs(15 * 60);
 /// Exit code of a run whose listener could not be started.
 const NO_LISTENER: i32 = 74;
 /// A machine that goes down waits this long for a listener that was asked to end.
@@ -115,6 +119,7 @@ impl Agent {
                 Ok(listener) => self.attend(listener).await?,
                 Err(end) => end,
             };
+            self.outlast_worker(end).await;
             self.close(end).await?;
             if self.leaving || !self.wait_alone(end).await? {
                 return Ok(());
@@ -125,10 +130,18 @@ impl Agent {
 
     /// The listener of an agent's process that was killed.
     fn left_over(&mut self) -> anyhow::Result<Option<Listener>> {
-        let Some(State::Running { listener: Some(process), had_job }) = self.dir.state()? else {
+        let Some(State::Running { listener, had_job }) = self.dir.state()? else {
             return Ok(None);
         };
         self.console.had_job = had_job;
+        // Killed before it could write down which one it had started.
+        let found = || -> io::Result<_> {
+            let found = proc::listener_of_user(self.unit.uid)?;
+            Ok(found.map(|found| Process { pid: found.pid, started: found.started }))
+        };
+        let Some(process) = listener.map_or_else(found, |known| Ok(Some(known)))? else {
+            return Ok(None);
+        };
         let left = Listener::adopt(process)?;
         if left.is_some() {
             tracing::warn!(pid = process.pid, "the listener of an earlier agent-run is taken over");
@@ -243,6 +256,22 @@ impl Agent {
         match proc::worker_of_user(self.unit.uid) {
             WorkerCheck::None => self.bus.worker(&self.unit.unit).await,
             other => other,
+        }
+    }
+
+    /// A listener that died may leave a worker behind, and that its job: it is finished first. Azure
+    /// gives a job up that nobody renews, so this has an end.
+    async fn outlast_worker(&mut self, end: ListenerEnd) {
+        let abandoned = Instant::now() + ABANDONED;
+        while end.code != Some(0) && !self.dir.may_stop() && Instant::now() < abandoned {
+            if self.worker().await == WorkerCheck::None {
+                return;
+            }
+            tell("the listener died; its job is finished first");
+            tokio::select! {
+                () = self.stops.next() => self.leaving = true,
+                () = sleep(WORKER_AGAIN) => {}
+            }
         }
     }
 

@@ -48,6 +48,15 @@ pub(crate) fn worker_of_user(uid: u32) -> WorkerCheck {
     }
 }
 
+/// A listener of this user, if one lives.
+///
+/// # Errors
+/// A process list that cannot be read.
+pub(crate) fn listener_of_user(uid: u32) -> io::Result<Option<Process>> {
+    let is_listener = |p: &Process| p.uid == uid && !p.zombie && p.words.contains("Agent.Listener");
+    Ok(all(Path::new("/proc"))?.into_iter().find(is_listener))
+}
+
 /// The process of this number, if one lives.
 ///
 /// # Errors

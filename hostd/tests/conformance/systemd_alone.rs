@@ -21,6 +21,8 @@ pub(crate) const CASES: &[Case] = &[
     ("an_update_is_finished_while_hostd_is_away", |b| Box::pin(update_alone(b))),
     ("a_listener_that_hangs_makes_room_while_hostd_is_away", |b| Box::pin(hang_alone(b))),
     ("a_job_outlives_the_process_above_its_listener", |b| Box::pin(agent_run_killed(b))),
+    ("a_listener_that_was_not_written_down_is_taken_over_too", |b| Box::pin(unwritten(b))),
+    ("a_worker_that_outlives_its_listener_ends_its_job_first", |b| Box::pin(orphan(b))),
     ("a_stop_by_hand_waits_for_the_job", |b| Box::pin(stopped_by_hand(b))),
     ("a_unit_that_is_gone_with_everything_in_it_has_ended", |b| Box::pin(all_killed(b))),
     ("after_a_reboot_what_ran_has_ended", |b| Box::pin(rebooted(b))),
@@ -95,6 +97,38 @@ async fn agent_run_killed(bench: &Units) {
     // Its exit code went to nobody.
     assert_eq!(watching.ended(&spec.run).await, None);
     assert_ne!(main(), before, "systemd started another one");
+}
+
+async fn unwritten(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let spec = bench.spec(1, Mode::Once);
+    registered(&mut watching, bench, &spec).await;
+    let job = give_script(bench, &spec, "sleep 4");
+    watching.busy(&spec.run).await;
+    // As it stands between a listener's start and the word of it.
+    let state = bench.settings.runs_dir.join(spec.run.to_string()).join("state.json");
+    let written = r#"{"running":{"listener":null,"had_job":false}}"#;
+    let unit = bench.unit_json(&spec)["unit"].as_str().unwrap().to_owned();
+    shell(&format!("kill -9 $(systemctl show -p MainPID --value {unit})"));
+    std::fs::write(state, written).unwrap();
+    assert_eq!(finished(bench, job).await.result.as_deref(), Some("succeeded"));
+    assert_eq!(watching.ended(&spec.run).await, None);
+}
+
+async fn orphan(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let mut spec = bench.spec(1, Mode::Once);
+    let template = std::sync::Arc::make_mut(&mut spec.template);
+    template.env.insert("STUB_WORKER_OUTLIVES".into(), "true".into());
+    registered(&mut watching, bench, &spec).await;
+    give_script(bench, &spec, "sleep 5; echo x >~/finished");
+    watching.busy(&spec.run).await;
+    let unit = bench.unit_json(&spec);
+    let (user, home) = (unit["user"].as_str().unwrap(), unit["home"].as_str().unwrap());
+    shell(&format!("until pgrep -u {user} -f Agent.Worker; do sleep 0.1; done"));
+    shell(&format!("pkill -9 -u {user} -f Agent.Listener"));
+    watching.ended(&spec.run).await;
+    assert!(std::path::Path::new(home).join("finished").exists(), "its job was cut off");
 }
 
 async fn stopped_by_hand(bench: &Units) {

@@ -123,7 +123,7 @@ impl SystemdRuntime {
             let read = || -> io::Result<_> { Ok((dir.unit()?, dir.state()?)) };
             let (record, state) = read().map_err(|source| files_of(&run, source))?;
             if let Some(record) = record {
-                let state = state_of(state, living.contains(&run));
+                let state = state_of(state, living.contains(&run), record.uid);
                 all.push((record, state));
             }
         }
@@ -178,9 +178,9 @@ impl SystemdRuntime {
     }
 }
 
-/// What a run does, by its own word and by whether its unit lives. A listener goes on without its
-/// unit when somebody stopped that by force.
-fn state_of(written: Option<State>, unit_lives: bool) -> RunState {
+/// What a run does, by its own word and by whether its unit lives. A listener, or a worker with a
+/// job, goes on without its unit when somebody stopped that by force.
+fn state_of(written: Option<State>, unit_lives: bool, uid: u32) -> RunState {
     match written {
         Some(State::Ended { code }) => RunState::Ended(code),
         _ if unit_lives => RunState::Running,
@@ -190,7 +190,10 @@ fn state_of(written: Option<State>, unit_lives: bool) -> RunState {
                 let now = proc::alive(listener.pid);
                 now.is_ok_and(|now| now.is_some_and(|now| now.started == listener.started))
             });
-            if lives { RunState::Running } else { RunState::Ended(None) }
+            match lives || proc::worker_of_user(uid) != WorkerCheck::None {
+                true => RunState::Running,
+                false => RunState::Ended(None),
+            }
         }
     }
 }
@@ -238,7 +241,7 @@ mod tests {
             (running(own, started + 1), false, RunState::Ended(None)),
             (running(own, started + 1), true, RunState::Running),
         ] {
-            assert_eq!(state_of(written, unit), expected, "{written:?} {unit}");
+            assert_eq!(state_of(written, unit, u32::MAX), expected, "{written:?} {unit}");
         }
     }
 }
