@@ -24,6 +24,8 @@ use fleet_proto::{
 use hostd_plan::Ledger;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::absent_is_fine;
+
 const VERSION: u32 = 1;
 
 /// Where the ledger lives.
@@ -202,13 +204,6 @@ impl LedgerFile {
                 why_before: Report(&before).to_string(),
             }),
         }
-    }
-}
-
-fn absent_is_fine(done: io::Result<()>) -> io::Result<()> {
-    match done {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 

@@ -4,6 +4,7 @@ pub mod agent_run;
 pub mod check;
 pub mod clock;
 pub mod daemon;
+mod disk;
 pub mod engine_facts;
 pub mod execute;
 pub mod host_loop;

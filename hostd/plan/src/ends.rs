@@ -13,7 +13,7 @@ use crate::{
 
 /// After an exit for an update the agent's own script needs a moment to swap its files
 /// (the agent's service wrapper waits as long).
-const UPDATE_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const UPDATE_WAIT: Duration = Duration::from_secs(5);
 
 /// What a run's end says about it.
 enum End {

@@ -12,10 +12,8 @@ use std::time::Duration;
 
 use fleet_model::numbers::START_UP_GRACE;
 
-use crate::starts::start_backoff;
+use crate::{ends::UPDATE_WAIT, starts::start_backoff};
 
-/// The update swaps programs after the listener's end; the agent's own start script waits as long.
-const UPDATE_PAUSE: Duration = Duration::from_secs(5);
 /// Exit codes of a listener that ends for its update: long-lived, and once.
 const UPDATES: [i32; 2] = [3, 4];
 
@@ -56,7 +54,7 @@ impl Lonely {
             return Duration::ZERO;
         }
         if updating && self.updates == 1 {
-            return UPDATE_PAUSE;
+            return UPDATE_WAIT;
         }
         self.failures = self.failures.saturating_add(1);
         let wait = start_backoff(self.failures, agent);

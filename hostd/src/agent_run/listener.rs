@@ -58,12 +58,8 @@ impl Listener {
         dir.forget_update();
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(gone)?;
         // Nobody waited for it yet, so the number is still its own.
-        let process = proc::alive(pid)?.map_or(0, |process| process.started);
-        Ok(Self {
-            process: Process { pid, started: process },
-            handle: handle(pid)?,
-            child: Some(child),
-        })
+        let started = proc::alive(pid)?.map_or(0, |process| process.started);
+        Ok(Self { process: Process { pid, started }, handle: handle(pid)?, child: Some(child) })
     }
 
     /// Takes over one that lives; none: it does not (any more).
@@ -72,8 +68,7 @@ impl Listener {
     /// A process list that cannot be read.
     pub(super) fn adopt(process: Process) -> io::Result<Option<Self>> {
         let Ok(handle) = handle(process.pid) else { return Ok(None) };
-        let same = proc::alive(process.pid)?.is_some_and(|now| now.started == process.started);
-        Ok(same.then_some(Self { process, handle, child: None }))
+        Ok(process.lives()?.then_some(Self { process, handle, child: None }))
     }
 
     /// Waits for its end. The exit code where it is known, a signal as shells tell it.

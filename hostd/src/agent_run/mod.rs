@@ -39,9 +39,12 @@ use self::{
     listener::Listener,
     record::{Process, RunDir, State, UnitRecord},
 };
-use crate::runtime::{
-    Sign, WorkerCheck, proc,
-    systemd::bus::{Bus, BusError, UnitProcess},
+use crate::{
+    disk::absent_is_fine,
+    runtime::{
+        Sign, WorkerCheck, proc,
+        systemd::bus::{Bus, BusError, UnitProcess},
+    },
 };
 
 /// hostd's own unit is back within a second of a crash or an upgrade.
@@ -137,7 +140,7 @@ impl Agent {
         // Killed before it could write down which one it had started.
         let found = || -> io::Result<_> {
             let found = proc::listener_of_user(self.unit.uid)?;
-            Ok(found.map(|found| Process { pid: found.pid, started: found.started }))
+            Ok(found.as_ref().map(Process::from))
         };
         let Some(process) = listener.map_or_else(found, |known| Ok(Some(known)))? else {
             return Ok(None);
@@ -153,7 +156,7 @@ impl Agent {
     async fn begin(&mut self) -> anyhow::Result<Result<Listener, ListenerEnd>> {
         let tidy = self.tidy().await;
         self.console.begin();
-        self.dir.trim_log().or_else(absent_is_fine)?;
+        absent_is_fine(self.dir.trim_log())?;
         self.dir.put_state(State::Running { listener: None, had_job: false })?;
         self.dir.say_started()?;
         match tidy.and_then(|()| Listener::start(&self.dir, &self.unit)) {
@@ -225,7 +228,7 @@ impl Agent {
     /// A listener that said its goodbye a minute ago hangs. hostd judges by itself while it is there.
     async fn watchdog(&self, listener: &Listener) -> anyhow::Result<()> {
         let alone = self.attended.alone()?.is_some();
-        if alone && self.worker().await == WorkerCheck::None {
+        if alone && self.bus.worker_of(&self.unit).await == WorkerCheck::None {
             tracing::warn!("the listener hangs after its job and is ended");
             listener.kill()?;
         }
@@ -236,7 +239,10 @@ impl Agent {
     /// first (false), unless the whole machine goes down and would cut it off.
     async fn leave(&self, listener: &Listener) -> anyhow::Result<bool> {
         let down = self.bus.is_stopping().await;
-        if !self.dir.may_stop() && !down && self.worker().await != WorkerCheck::None {
+        if !self.dir.may_stop()
+            && !down
+            && self.bus.worker_of(&self.unit).await != WorkerCheck::None
+        {
             tell("ends after its job");
             return Ok(false);
         }
@@ -245,18 +251,10 @@ impl Agent {
             let process = listener.process;
             tokio::spawn(async move {
                 sleep(SHUTDOWN).await;
-                proc::kill(process.pid, |now| now.started == process.started);
+                proc::kill(process.pid, |now| process.is(now));
             });
         }
         Ok(true)
-    }
-
-    /// From the unit's own list and the user's: what is in neither is not ours.
-    async fn worker(&self) -> WorkerCheck {
-        match proc::worker_of_user(self.unit.uid) {
-            WorkerCheck::None => self.bus.worker(&self.unit.unit).await,
-            other => other,
-        }
     }
 
     /// A listener that died may leave a worker behind, and that its job: it is finished first. Azure
@@ -264,7 +262,7 @@ impl Agent {
     async fn outlast_worker(&mut self, end: ListenerEnd) {
         let abandoned = Instant::now() + ABANDONED;
         while end.code != Some(0) && !self.dir.may_stop() && Instant::now() < abandoned {
-            if self.worker().await == WorkerCheck::None {
+            if self.bus.worker_of(&self.unit).await == WorkerCheck::None {
                 return;
             }
             tell("the listener died; its job is finished first");
@@ -374,10 +372,6 @@ impl Agent {
             }
         }
     }
-}
-
-fn absent_is_fine(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 async fn at(when: Option<Instant>) {

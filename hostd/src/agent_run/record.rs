@@ -24,7 +24,7 @@ use std::{
 use fleet_model::{GroupName, Mode, PoolName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::runtime::RunId;
+use crate::runtime::{RunId, proc};
 
 /// A log that has grown beyond this is begun anew between two jobs.
 const LOG_MAX: u64 = 1024 * 1024;
@@ -74,6 +74,27 @@ pub struct Process {
     pub pid: i32,
     /// Clock ticks between the machine's boot and its own start.
     pub started: u64,
+}
+
+impl Process {
+    /// It itself, and not a later one with its number?
+    pub(crate) fn is(&self, seen: &proc::Process) -> bool {
+        (self.pid, self.started) == (seen.pid, seen.started)
+    }
+
+    /// Does it live?
+    ///
+    /// # Errors
+    /// A process list that cannot be read.
+    pub(crate) fn lives(&self) -> io::Result<bool> {
+        Ok(proc::alive(self.pid)?.is_some_and(|now| self.is(&now)))
+    }
+}
+
+impl From<&proc::Process> for Process {
+    fn from(seen: &proc::Process) -> Self {
+        Self { pid: seen.pid, started: seen.started }
+    }
 }
 
 /// What a run does.

@@ -29,7 +29,8 @@ use nix::{
 };
 use secrecy::ExposeSecret;
 
-use super::{RunId, StartWith, blocking};
+use super::{RunId, StartWith};
+use crate::disk::{absent_is_fine, blocking};
 
 /// Our entry; see its head for the contract.
 const ENTRY: &str = include_str!("../../entry/entry.sh");
@@ -244,14 +245,6 @@ impl Handover {
     /// Files that cannot be removed.
     pub(super) fn remove(&self, run: &RunId) -> io::Result<()> {
         absent_is_fine(fs::remove_dir_all(self.of(run)))
-    }
-}
-
-/// Something that is gone already needs no removal.
-pub(super) fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 

@@ -24,7 +24,7 @@ pub mod process;
 pub mod signs;
 pub mod systemd;
 
-use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use fleet_model::{
@@ -286,13 +286,6 @@ pub trait Runtime: Send + Sync + 'static {
     /// Says what it sees until `stop`. For each run that runs already (after a restart of hostd) it
     /// also says the newest signs, so that a run is adopted with what it is doing.
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken);
-}
-
-/// Files are touched on threads that may wait.
-async fn blocking<T: Send + 'static>(
-    act: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(act).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

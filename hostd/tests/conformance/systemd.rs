@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -34,6 +35,10 @@ pub(crate) struct Units {
     dir: TempDir,
     agents: Mutex<BTreeSet<u16>>,
 }
+
+/// A case by name.
+pub(crate) type Case =
+    (&'static str, for<'a> fn(&'a Units) -> Pin<Box<dyn Future<Output = ()> + 'a>>);
 
 pub(crate) async fn bench() -> Units {
     let dir = TempDir::with_prefix("fleet-test-").unwrap();

@@ -1,6 +1,6 @@
 //! Without hostd, and without agent-run: agents go on, and no job is lost.
 
-use std::{pin::Pin, time::Duration};
+use std::time::Duration;
 
 use azdo::sim::JobForm;
 use fleet_model::Mode;
@@ -9,12 +9,10 @@ use hostd::runtime::{RunState, Runtime, WorkerCheck};
 use crate::{
     azure::NEW_VERSION,
     bench::{Bench, error, next},
-    systemd::Units,
+    systemd::{Case, Units},
     systemd_clean::{finished, give_script, registered, shell},
     watching::{LIMIT, Watching},
 };
-
-type Case = (&'static str, for<'a> fn(&'a Units) -> Pin<Box<dyn Future<Output = ()> + 'a>>);
 
 pub(crate) const CASES: &[Case] = &[
     ("once_mode_goes_on_while_hostd_is_away", |b| Box::pin(hostd_away(b))),

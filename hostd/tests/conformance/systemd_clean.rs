@@ -1,6 +1,6 @@
 //! What a job leaves behind, and what is found of it by the next one: nothing.
 
-use std::{fs, os::unix::fs::MetadataExt, pin::Pin, process::Command, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, process::Command, time::Duration};
 
 use azdo::sim::JobForm;
 use fleet_model::Mode;
@@ -9,11 +9,9 @@ use hostd::runtime::{RunSpec, Runtime, Sign, StartWith};
 use crate::{
     azure::{NEW_VERSION, TOKEN},
     bench::{Bench, next},
-    systemd::Units,
+    systemd::{Case, Units},
     watching::{LIMIT, Watching},
 };
-
-type Case = (&'static str, for<'a> fn(&'a Units) -> Pin<Box<dyn Future<Output = ()> + 'a>>);
 
 pub(crate) const CASES: &[Case] = &[
     ("nothing_of_a_job_is_there_for_the_next_one", |b| Box::pin(nothing_is_left(b))),

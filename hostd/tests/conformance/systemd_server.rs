@@ -8,7 +8,6 @@ use std::{
     fs,
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
-    pin::Pin,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -17,7 +16,7 @@ use futures_util::FutureExt;
 
 use crate::{
     artifacts::{Artifacts, workspace},
-    systemd::{self, Units},
+    systemd::{self, Case, Units},
 };
 
 /// Says that this is the run on the server.
@@ -26,8 +25,6 @@ const ROLE: &str = "FLEET_TEST_ON_SERVER";
 const ONLY: &str = "FLEET_TEST_ONLY";
 /// Where things lie on the server.
 pub(crate) const PLACE: &str = "/opt/fleet-test";
-
-type Case = (&'static str, for<'a> fn(&'a Units) -> Pin<Box<dyn Future<Output = ()> + 'a>>);
 
 const SUITE: &[Case] = crate::suite::all_cases!(crate::suite::table => Units);
 

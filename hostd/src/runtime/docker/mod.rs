@@ -34,9 +34,10 @@ use self::{
     memory::Memory,
 };
 use super::{
-    RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck, blocking,
-    handover::{Handover, absent_is_fine},
+    RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
+    handover::Handover,
 };
+use crate::disk::{absent_is_fine, blocking};
 
 /// How this host uses its engine.
 #[derive(Debug, Clone)]

@@ -18,11 +18,11 @@ use super::{
     engine::{ASK, CHANGE, EngineError},
     labels, top,
 };
-use crate::runtime::{
-    RunId, RunSeen, RunSpec, RunState, RuntimeError,
-    agent_env::listener_env,
-    blocking,
-    handover::{Holder, absent_is_fine},
+use crate::{
+    disk::{absent_is_fine, blocking},
+    runtime::{
+        RunId, RunSeen, RunSpec, RunState, RuntimeError, agent_env::listener_env, handover::Holder,
+    },
 };
 
 impl DockerRuntime {

@@ -26,11 +26,12 @@ use self::child::Agent;
 use super::{
     RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, Sign, WorkerCheck,
     agent_env::{entry_env, listener_env},
-    handover::{Handover, Holder, absent_is_fine},
+    handover::{Handover, Holder},
     hub::Hub,
     package, proc,
     signs::{Heard, hear},
 };
+use crate::disk::absent_is_fine;
 
 /// Begins the names of the runs' directories in a slot's directory.
 const ROOT: &str = "root-";

@@ -10,7 +10,11 @@ use tokio::{sync::Mutex, time::timeout};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant};
 use zbus_systemd::systemd1::{JobRemovedStream, ManagerProxy, UnitRemovedStream};
 
-use crate::runtime::{RuntimeError, WorkerCheck};
+use crate::{
+    agent_run::record::UnitRecord,
+    disk::blocking,
+    runtime::{RuntimeError, WorkerCheck, proc},
+};
 
 /// A question.
 const ASK: Duration = Duration::from_secs(10);
@@ -187,6 +191,17 @@ impl Bus {
         match self.processes(unit).await {
             Ok(all) if all.iter().any(|p| p.words.contains("Agent.Worker")) => WorkerCheck::Present,
             Ok(_) | Err(BusError::NoUnit) => WorkerCheck::None,
+            Err(error) => WorkerCheck::Unknown(error.to_string()),
+        }
+    }
+
+    /// Does a worker of this run live? A job cannot leave its user, and what became root is still in
+    /// the unit.
+    pub(crate) async fn worker_of(&self, record: &UnitRecord) -> WorkerCheck {
+        let uid = record.uid;
+        match blocking(move || Ok(proc::worker_of_user(uid))).await {
+            Ok(WorkerCheck::None) => self.worker(&record.unit).await,
+            Ok(other) => other,
             Err(error) => WorkerCheck::Unknown(error.to_string()),
         }
     }

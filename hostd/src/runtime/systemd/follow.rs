@@ -26,10 +26,10 @@ use crate::{
         attended::Held,
         record::{LogLine, passage},
     },
+    disk::blocking,
     runtime::{
         RunId, RunState, RuntimeEvent, Sign,
         again::Again,
-        blocking,
         signs::{Heard, Standing, hear},
     },
 };

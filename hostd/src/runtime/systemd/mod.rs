@@ -186,10 +186,7 @@ fn state_of(written: Option<State>, unit_lives: bool, uid: u32) -> RunState {
         _ if unit_lives => RunState::Running,
         None => RunState::Created,
         Some(State::Running { listener, .. }) => {
-            let lives = listener.is_some_and(|listener| {
-                let now = proc::alive(listener.pid);
-                now.is_ok_and(|now| now.is_some_and(|now| now.started == listener.started))
-            });
+            let lives = listener.is_some_and(|listener| listener.lives().is_ok_and(|lives| lives));
             match lives || proc::worker_of_user(uid) != WorkerCheck::None {
                 true => RunState::Running,
                 false => RunState::Ended(None),

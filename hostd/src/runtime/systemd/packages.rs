@@ -21,10 +21,7 @@ use fleet_model::Package;
 use fleet_proto::logging::Report;
 use tokio::sync::Mutex;
 
-use crate::{
-    execute::ProxyForAzure,
-    runtime::{blocking, package},
-};
+use crate::{disk::blocking, execute::ProxyForAzure, runtime::package};
 
 /// No byte for this long: the server, or the way to it, is dead.
 const SILENCE: Duration = Duration::from_secs(60);

@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     agent_run::{clean, record::passage},
+    disk::{absent_is_fine, blocking},
     runtime::{
         agent_env::{entry_env, listener_env},
-        blocking,
-        handover::{Holder, absent_is_fine},
+        handover::Holder,
         package,
     },
 };
@@ -326,12 +326,7 @@ impl Runtime for SystemdRuntime {
             Ok(None) => return self.bus.worker(&unit::name(&run.agent)).await,
             Err(error) => return WorkerCheck::Unknown(error.to_string()),
         };
-        // A job cannot leave its user, and what became root is still in the unit.
-        match blocking(move || Ok(proc::worker_of_user(record.uid))).await {
-            Ok(WorkerCheck::None) => self.bus.worker(&record.unit).await,
-            Ok(other) => other,
-            Err(error) => WorkerCheck::Unknown(error.to_string()),
-        }
+        self.bus.worker_of(&record).await
     }
 
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken) {
