@@ -19,6 +19,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use fleet_model::{GroupName, Mode, PoolName};
@@ -257,9 +258,12 @@ impl RunDir {
         }
     }
 
-    /// Whole or not at all; in memory, so nothing need reach a disk.
+    /// Whole or not at all; in memory, so nothing need reach a disk. hostd and agent-run may both write
+    /// an end down at the same time: each into a file of its own.
     fn write(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
-        let half = self.0.join(format!("{name}.new"));
+        static WRITTEN: AtomicU64 = AtomicU64::new(0);
+        let (pid, count) = (std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed));
+        let half = self.0.join(format!("{name}.{pid}-{count}.new"));
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
         file.write_all(&serde_json::to_vec(value)?)?;
@@ -323,6 +327,23 @@ mod tests {
         assert!(!run.may_stop());
         run.allow_stop().unwrap();
         assert!(run.may_stop());
+    }
+
+    #[test]
+    fn two_who_write_at_the_same_time_leave_one_whole_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let ends = [None, Some(0), Some(143)].map(|code| State::Ended { code });
+        RunDir::at(dir.path()).put_state(ends[0]).unwrap();
+        std::thread::scope(|scope| {
+            for end in ends {
+                let run = RunDir::at(dir.path());
+                scope.spawn(move || (0..300).for_each(|_| run.put_state(end).unwrap()));
+            }
+            for _ in 0..900 {
+                let read = RunDir::at(dir.path()).state().unwrap().unwrap();
+                assert!(ends.contains(&read), "{read:?}");
+            }
+        });
     }
 
     #[test]

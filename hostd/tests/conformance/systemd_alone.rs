@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use azdo::sim::JobForm;
 use fleet_model::Mode;
-use hostd::runtime::{RunState, Runtime, WorkerCheck};
+use hostd::runtime::{RunSeen, RunState, Runtime, WorkerCheck};
 
 use crate::{
     azure::NEW_VERSION,
@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_worker_that_outlives_its_listener_ends_its_job_first", |b| Box::pin(orphan(b))),
     ("a_stop_by_hand_waits_for_the_job", |b| Box::pin(stopped_by_hand(b))),
     ("a_unit_that_is_gone_with_everything_in_it_has_ended", |b| Box::pin(all_killed(b))),
+    ("what_makes_no_sense_of_one_run_hides_no_other", |b| Box::pin(garbled(b))),
     ("after_a_reboot_what_ran_has_ended", |b| Box::pin(rebooted(b))),
     ("without_a_system_bus_it_says_so", |b| Box::pin(no_bus(b))),
 ];
@@ -150,6 +151,24 @@ async fn all_killed(bench: &Units) {
     shell(&format!("systemctl kill --kill-whom=all -s KILL {unit}; systemctl stop {unit}"));
     watching.ended(&spec.run).await;
     assert!(matches!(bench.runtime.list().await.unwrap()[0].state, RunState::Ended(_)));
+}
+
+async fn garbled(bench: &Units) {
+    let mut watching = Watching::begin(bench.runtime()).await;
+    let (one, other) = (bench.spec(1, Mode::Once), bench.spec(2, Mode::Once));
+    registered(&mut watching, bench, &one).await;
+    registered(&mut watching, bench, &other).await;
+    let dir = bench.settings.runs_dir.join(one.run.to_string());
+    for file in ["state.json", "unit.json"] {
+        std::fs::write(dir.join(file), "{}}").unwrap();
+    }
+    let states = |seen: Vec<RunSeen>| seen.into_iter().map(|run| run.state).collect::<Vec<_>>();
+    assert_eq!(states(bench.runtime.list().await.unwrap()), [RunState::Running; 2]);
+    // It is ended and removed like any other.
+    bench.runtime.ensure_ended(&one.run).await.unwrap();
+    assert!(matches!(states(bench.runtime.list().await.unwrap())[0], RunState::Ended(_)));
+    bench.runtime.ensure_removed(&one.run).await.unwrap();
+    assert_eq!(states(bench.runtime.list().await.unwrap()), [RunState::Running]);
 }
 
 async fn rebooted(bench: &Units) {

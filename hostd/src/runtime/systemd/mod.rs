@@ -119,9 +119,7 @@ impl SystemdRuntime {
             .collect();
         let mut all = Vec::new();
         for run in self.run_dirs().map_err(|source| files_of("the runs", source))? {
-            let dir = self.run_dir(&run);
-            let read = || -> io::Result<_> { Ok((dir.unit()?, dir.state()?)) };
-            let (record, state) = read().map_err(|source| files_of(&run, source))?;
+            let (record, state) = self.written(&run).map_err(|source| files_of(&run, source))?;
             if let Some(record) = record {
                 let state = state_of(state, living.contains(&run), record.uid);
                 all.push((record, state));
@@ -133,6 +131,31 @@ impl SystemdRuntime {
             .filter(|record| !all.iter().any(|(known, _)| known.run() == record.run()));
         let lost: Vec<_> = lost.map(|record| (record, RunState::Ended(None))).collect();
         Ok([all, lost].concat())
+    }
+
+    /// What is written of a run. What cannot be understood of one must not hide all others: then its
+    /// record is what is remembered, and its unit and processes tell what it does.
+    fn written(&self, run: &RunId) -> io::Result<(Option<UnitRecord>, Option<State>)> {
+        let dir = self.run_dir(run);
+        let garbled = |error: &io::Error| {
+            let is =
+                matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+            if is {
+                tracing::warn!(%run, %error, "what is written of a run makes no sense");
+            }
+            is
+        };
+        let record = match dir.unit() {
+            Err(error) if garbled(&error) => {
+                self.remembered()?.into_iter().find(|record| record.run() == *run)
+            }
+            other => other?,
+        };
+        let state = match dir.state() {
+            Err(error) if garbled(&error) => Some(State::Running { listener: None, had_job: true }),
+            other => other?,
+        };
+        Ok((record, state))
     }
 
     fn memory_of(&self, run: &RunId) -> PathBuf {
