@@ -12,6 +12,7 @@ pub mod identity;
 pub mod ledger_file;
 pub mod only_one;
 pub mod runtime;
+pub mod scrub;
 pub mod secrets;
 pub mod session;
 pub mod settings;

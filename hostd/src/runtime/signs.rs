@@ -5,11 +5,10 @@
 //! every line here; whoever uses a sign must let it raise "busy" only.
 
 use super::Sign;
+use crate::scrub::without_long_runs;
 
 /// Longest text kept of a line: it ends up in events and on consoles.
 const TEXT_MAX: usize = 300;
-/// A run of letters and digits this long may be a credential (the shortest kind has 52).
-const SECRET_MIN: usize = 40;
 
 /// One line understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,18 +92,7 @@ fn without_time(line: &str) -> &str {
 
 /// A text as it may be shown: one line, without what looks like a credential, not endless.
 fn shown(text: &str) -> String {
-    let text = text.trim();
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(|c: char| c.is_ascii_alphanumeric()) {
-        let end = rest[start..]
-            .find(|c: char| !c.is_ascii_alphanumeric())
-            .map_or(rest.len(), |length| start + length);
-        out.push_str(&rest[..start]);
-        out.push_str(if end - start >= SECRET_MIN { "***" } else { &rest[start..end] });
-        rest = &rest[end..];
-    }
-    out.push_str(rest);
+    let out = without_long_runs(text.trim());
     // Cut last: half a credential would be too short to be noticed.
     out.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_MAX).collect()
 }
