@@ -9,7 +9,9 @@ impl From<Denied> for Status {
     fn from(denied: Denied) -> Self {
         let text = denied.to_string();
         match denied {
-            Denied::UnknownPool { .. } | Denied::UnknownHost { .. } => Self::not_found(text),
+            Denied::UnknownPool { .. } | Denied::UnknownHost { .. } | Denied::UnknownAgent(_) => {
+                Self::not_found(text)
+            }
             Denied::Replicas(_) | Denied::Invalid(_) => Self::invalid_argument(text),
             Denied::Exists(_) | Denied::SecondInstance(_) => Self::already_exists(text),
             Denied::NotNow(_)
@@ -17,7 +19,9 @@ impl From<Denied> for Status {
             | Denied::Adopting { .. }
             | Denied::BeingDeleted(_) => Self::failed_precondition(text),
             Denied::NotAdmitted(_) => Self::permission_denied(text),
-            Denied::Store(_) | Denied::Away(_) => Self::unavailable(text),
+            Denied::Store(_) | Denied::Away(_) | Denied::HostAway { .. } | Denied::HostLost(_) => {
+                Self::unavailable(text)
+            }
         }
     }
 }

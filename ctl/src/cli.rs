@@ -9,7 +9,7 @@ use crate::{
     connect::Session,
     error::Failure,
     help,
-    verbs::{completion, events, get, group, host, pool, scale, status},
+    verbs::{agent, completion, events, get, group, host, pool, scale, status},
 };
 
 /// Runs self-hosted pipeline agents on many lab servers from one place.
@@ -48,6 +48,7 @@ enum Verb {
     Host(host::Host),
     Pool(pool::Pool),
     Group(group::Group),
+    Agent(agent::Agent),
     Completion(completion::Completion),
 }
 
@@ -64,6 +65,7 @@ impl Cli {
             Verb::Host(verb) => Box::pin(verb.run(global)).await,
             Verb::Pool(verb) => Box::pin(verb.run(global)).await,
             Verb::Group(verb) => Box::pin(verb.run(global)).await,
+            Verb::Agent(verb) => Box::pin(verb.run(global)).await,
             Verb::Completion(verb) => verb.run(),
         }
     }

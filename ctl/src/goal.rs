@@ -6,18 +6,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use fleet_proto::v1;
 use jiff::Timestamp;
 
-use crate::{live::Live, when, words};
+use crate::{
+    agent_goal::{self, AgentGoal},
+    live::Live,
+    when, words,
+};
 
 /// How many single agents are named before "and N more".
 const NAMED: usize = 5;
 
 /// What a verb waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Goal {
     /// The pool has exactly this many agents, all online and none leaving.
     Scaled(u32),
     /// The pool and its agents are gone.
     Gone,
+    /// Something of one agent.
+    Agent(String, AgentGoal),
 }
 
 /// Where a pool stands on its way to a [`Goal`].
@@ -44,12 +50,13 @@ pub(crate) enum State {
 }
 
 /// Where `pool` stands.
-pub(crate) fn look(goal: Goal, pool: &str, live: &Live, now: Timestamp) -> Standing {
+pub(crate) fn look(goal: &Goal, pool: &str, live: &Live, now: Timestamp) -> Standing {
     let agents = Agents::of(pool, live);
     let found = live.pools.get(pool);
     match goal {
-        Goal::Scaled(wanted) => scaled(wanted, pool, found, &agents, live, now),
+        Goal::Scaled(wanted) => scaled(*wanted, pool, found, &agents, live, now),
         Goal::Gone => gone(found, &agents, live, now),
+        Goal::Agent(name, goal) => agent_goal::look(*goal, name, live),
     }
 }
 
@@ -97,7 +104,7 @@ fn scaled(
 
 fn gone(pool: Option<&v1::Pool>, agents: &Agents<'_>, live: &Live, now: Timestamp) -> Standing {
     // Here the placeholder counts, too: deleting the pool takes the last registration.
-    let left = agents.all() + agents.placeholders;
+    let left = agents.all() + agents.placeholders + agents.aside.len() as u64;
     let reached = pool.is_none() && left == 0;
     Standing {
         state: if reached { State::Reached } else { State::Waiting },
@@ -129,16 +136,19 @@ struct Agents<'a> {
     staying: Vec<&'a v1::Agent>,
     leaving: Vec<&'a v1::Agent>,
     placeholders: u64,
+    /// Kept aside. Others have their places, so they are in no count.
+    aside: Vec<&'a v1::Agent>,
 }
 
 impl<'a> Agents<'a> {
     fn of(pool: &'a str, live: &'a Live) -> Self {
         let (placeholders, agents): (Vec<_>, Vec<_>) =
             live.agents_of(pool).partition(|a| status(a).is_some_and(|s| s.placeholder));
+        let (aside, agents): (Vec<_>, Vec<_>) = agents.into_iter().partition(is_aside);
         let (staying, leaving) = agents
             .into_iter()
             .partition(|a| status(a).is_some_and(|s| s.intent() == v1::Intent::Keep));
-        Self { staying, leaving, placeholders: placeholders.len() as u64 }
+        Self { staying, leaving, placeholders: placeholders.len() as u64, aside }
     }
 
     fn all(&self) -> u64 {
@@ -220,7 +230,7 @@ fn absent_hosts(pool: &v1::Pool, live: &Live) -> Vec<String> {
 /// Failed agents, told once per host and cause.
 fn failures(agents: &Agents<'_>) -> Vec<String> {
     let mut causes = BTreeMap::<(&str, &str, i32), u64>::new();
-    for agent in &agents.staying {
+    for agent in agents.staying.iter().chain(&agents.aside) {
         let Some(status) = status(agent) else { continue };
         if matches!(status.phase(), v1::Phase::Failed | v1::Phase::Quarantined) {
             *causes.entry((&agent.host, &status.why, status.phase)).or_default() += 1;
@@ -246,6 +256,10 @@ fn job_name(job: &v1::Job) -> &str {
 
 fn status(agent: &v1::Agent) -> Option<&v1::AgentStatus> {
     agent.status.as_ref()
+}
+
+fn is_aside(agent: &&v1::Agent) -> bool {
+    status(agent).is_some_and(|status| status.phase() == v1::Phase::Quarantined)
 }
 
 fn is_ready(status: &v1::AgentStatus) -> bool {

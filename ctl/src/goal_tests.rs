@@ -51,7 +51,7 @@ fn change_pool(live: &mut Live, change: impl FnOnce(&mut v1::Pool)) {
 }
 
 fn seen(goal: Goal, live: &Live) -> Standing {
-    look(goal, "p", live, Timestamp::UNIX_EPOCH)
+    look(&goal, "p", live, Timestamp::UNIX_EPOCH)
 }
 
 const IDLE: (Intent, Phase) = (Intent::Keep, Phase::Idle);

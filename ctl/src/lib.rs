@@ -8,6 +8,7 @@
 //! What is absent: agentctl keeps no state, decides nothing about the fleet, and knows no secret
 //! longer than one call.
 
+mod agent_goal;
 mod cli;
 mod complete;
 mod config;

@@ -80,11 +80,15 @@ impl Waiter {
             pool: pool.to_owned(),
             host: String::new(),
         };
+        let about = match &goal {
+            Goal::Agent(agent, _) => Progress::new(agent),
+            Goal::Scaled(_) | Goal::Gone => Progress::new(pool),
+        };
         Self {
             pool: pool.to_owned(),
             goal,
             feed: Feed::new(session, request, FirstContact::MayTakeTime),
-            progress: Progress::new(pool),
+            progress: about,
             began: Instant::now(),
             agreed: false,
             news: false,
@@ -144,7 +148,7 @@ impl Waiter {
         // A look reads every agent: at each change where they are few, less often otherwise.
         let many = self.feed.live.agents.len() > MANY;
         self.next_look = Instant::now() + if many { LOOK_EVERY } else { Duration::ZERO };
-        let standing = goal::look(self.goal, &self.pool, &self.feed.live, Timestamp::now());
+        let standing = goal::look(&self.goal, &self.pool, &self.feed.live, Timestamp::now());
         match &standing.state {
             State::Reached => return Ok(Some(standing)),
             State::Waiting => self.agreed = true,
@@ -185,9 +189,10 @@ impl Waiter {
     }
 
     fn unfinished(&self) -> String {
-        match self.goal {
+        match &self.goal {
             Goal::Scaled(wanted) => format!("{} is not at {wanted} yet", self.pool),
             Goal::Gone => format!("{} is not gone yet", self.pool),
+            Goal::Agent(name, goal) => format!("{name} {}", goal.unfinished()),
         }
     }
 

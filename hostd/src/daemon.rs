@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     engine_facts,
+    evidence::EvidenceStore,
     execute::{Azure, AzureClients, Executor, Means},
     host_loop::{HostLoop, Input, Parts},
     identity::{IdentityError, IdentityStore, renew},
@@ -169,6 +170,7 @@ impl Daemon {
             fleet: place.fleet.clone(),
             runtimes: self.runtimes.clone(),
             slots: kept.slots.clone(),
+            evidence: EvidenceStore::within(&self.settings.data),
             secrets: Arc::clone(&kept.secrets),
             azure: Arc::clone(&self.azure),
             labels: self.settings.labels.clone(),

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod daemon;
 mod disk;
 pub mod engine_facts;
+pub mod evidence;
 pub mod execute;
 pub mod host_loop;
 pub mod identity;

@@ -99,6 +99,11 @@ impl Secrets {
         Ok(Held { fingerprint, secret, since: Instant::now(), stored: true })
     }
 
+    /// All that are held, for who must not let them out.
+    pub fn all(&self) -> Vec<SecretString> {
+        self.held().values().map(|held| held.secret.clone()).collect()
+    }
+
     /// Takes a delivered credential. It is held from then on, even when it cannot be stored.
     ///
     /// # Errors

@@ -88,6 +88,7 @@ mod tests {
             why: String::new(),
             agent_id: None,
             placeholder: false,
+            quarantine: None,
         }
     }
 

@@ -72,6 +72,7 @@ fn agent(name: &str, phase: Phase, intent: Intent) -> AgentStatus {
         why: String::new(),
         agent_id: None,
         placeholder: false,
+        quarantine: None,
     }
 }
 

@@ -11,12 +11,14 @@ pub struct PoolCounts {
     pub busy: u32,
     /// Kept, on their way to be online.
     pub starting: u32,
-    /// Kept, and in need of a look: failed, quarantined, disabled by somebody else.
+    /// Kept, and in need of a look: failed, disabled by somebody else.
     pub failed: u32,
     /// Drained or removed at their job's end.
     pub leaving: u32,
     /// On hosts that are Down.
     pub unknown: u32,
+    /// Kept aside. Others have their places, so they are in no total.
+    pub quarantined: u32,
 }
 
 impl PoolCounts {
@@ -43,12 +45,11 @@ impl PoolCounts {
             return Some(&mut self.unknown);
         }
         Some(match (agent.intent, agent.phase) {
+            (_, Phase::Quarantined) => &mut self.quarantined,
             (Intent::Drain | Intent::Remove, _) => &mut self.leaving,
             (Intent::Keep, Phase::Idle) => &mut self.idle,
             (Intent::Keep, Phase::Busy) => &mut self.busy,
-            (Intent::Keep, Phase::Failed | Phase::Quarantined | Phase::DisabledElsewhere) => {
-                &mut self.failed
-            }
+            (Intent::Keep, Phase::Failed | Phase::DisabledElsewhere) => &mut self.failed,
             (Intent::Keep, _) => &mut self.starting,
         })
     }

@@ -23,6 +23,24 @@ pub enum Denied {
         /// What there is.
         known: Vec<String>,
     },
+    /// No host keeps such an agent.
+    #[error("there is no agent {0:?}; `agentctl get agents` lists them all")]
+    UnknownAgent(String),
+    /// Only the host could do it, and it is not in session.
+    #[error("host {host} is not in session, it was last heard of at {heard}; {instead}")]
+    HostAway {
+        /// The host.
+        host: HostName,
+        /// When it last said something (RFC 3339); or that it never did.
+        heard: String,
+        /// What to do on the host.
+        instead: String,
+    },
+    /// The host was asked, and its session ended before it answered.
+    #[error(
+        "host {0} was lost before it answered; `agentctl get agents --host {0}` shows what became of it, and it may be asked again"
+    )]
+    HostLost(HostName),
     /// The number makes no sense.
     #[error(
         "{0} is not a number of agents that a pool can have; give one from 0 to {REPLICAS_MAX}"

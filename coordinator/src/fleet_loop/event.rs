@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use fleet_model::{
-    AgentName, At, CredentialName, Forced, GroupSpec, HostName, HostReport, Labels, Order,
-    PoolName, PoolSpec, Reason, RowState,
+    AgentName, AgentOrder, At, CredentialName, Forced, GroupSpec, HostName, HostReport, Labels,
+    Order, PoolName, PoolSpec, Reason, RowState,
 };
 use fleet_proto::{convert::Hello, v1};
 use tokio::sync::oneshot;
@@ -37,6 +37,8 @@ pub(crate) enum SessionEvent {
     Heard { host: HostName, session: u64, applied: Order },
     /// Something for the history.
     Note { host: HostName, session: u64, event: NewEvent },
+    /// An order for one agent is taken, or why it is not.
+    Ordered { host: HostName, session: u64, id: u64, refused: Option<String> },
     /// Who spoke was not who it said; there is no session.
     Refused { host: HostName, why: String },
     /// The stream ended.
@@ -61,6 +63,7 @@ pub(crate) enum Request {
     Invite { invitation: Box<Invitation>, by: String, reply: Reply<()> },
     RemoveHost { host: String, force: bool, by: String, reply: Reply<()> },
     SetCredential { credential: NewCredential, by: String, reply: Reply<()> },
+    OrderAgent { order: AgentOrder, reply: Reply<v1::Agent> },
     Status { reply: Reply<v1::GetStatusResponse> },
     Pools { pool: Option<String>, reply: Reply<Vec<v1::Pool>> },
     Hosts { host: Option<String>, reply: Reply<Vec<v1::Host>> },

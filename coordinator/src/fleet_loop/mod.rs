@@ -11,6 +11,7 @@
 //! loads the store anew, and hosts and operators come back by themselves.
 
 mod adopt;
+mod agent_orders;
 mod azure_rows;
 mod denied;
 mod enrol;

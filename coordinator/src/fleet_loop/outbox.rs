@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fleet_model::{AgentName, Assignment, CredentialName, CredentialRef, Order, PoolName};
+use fleet_model::{
+    AgentName, AgentOrder, Assignment, CredentialName, CredentialRef, Order, PoolName,
+};
 use fleet_proto::convert::Row;
 use tonic::Status;
 
@@ -15,6 +17,8 @@ pub(crate) struct Outbox {
     pub(crate) assignment: Option<Arc<Assignment>>,
     /// Rows that changed at Azure.
     pub(crate) rows: BTreeMap<(PoolName, AgentName), Row>,
+    /// Orders for single agents, with their numbers, in their order.
+    pub(crate) agent_orders: Vec<(u64, AgentOrder)>,
     /// The newest order of this host, for heartbeats; none: no change.
     pub(crate) newest: Option<Order>,
     /// The session has to end, and what the host is told.

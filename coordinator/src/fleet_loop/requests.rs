@@ -45,6 +45,7 @@ impl State {
                 let done = self.set_credential(credential, &by, turn);
                 turn.settle(reply, done);
             }
+            Request::OrderAgent { order, reply } => self.order_agent(order, reply),
             // Looks come after the changes of the same turn, so that one sees what one did.
             Request::Status { reply } => {
                 let now = turn.now;

@@ -20,7 +20,8 @@ use std::{
 
 use coordinator_plan::{Fleet, FleetEvent};
 use fleet_model::{
-    AgentName, AgentStatus, Assignment, At, CredentialName, CredentialRef, HostName, HostReport,
+    AgentName, AgentOrder, AgentStatus, Assignment, At, CredentialName, CredentialRef, HostName,
+    HostReport,
 };
 use fleet_proto::convert::{Hello, Row, RowChange};
 use tonic::Status;
@@ -83,6 +84,11 @@ impl State {
                     turn.event(event);
                 }
             }
+            SessionEvent::Ordered { host, session, id, refused } => {
+                if self.alive(&host, session, turn) {
+                    self.agent_ordered(&host, id, refused, turn);
+                }
+            }
             SessionEvent::Refused { host, why } => {
                 let event = NewEvent::new(turn.now, "host.refused", SELF).host(&host).says(why);
                 self.refusals.note(event, turn);
@@ -131,6 +137,7 @@ impl State {
         };
         if let Some(older) = self.sessions.live.insert(host.clone(), live) {
             older.end(Status::aborted("a newer session of this host took over"));
+            self.orders_end_with(&host);
         }
         let opened = FleetEvent::SessionOpened {
             host: host.clone(),
@@ -182,6 +189,7 @@ impl State {
         }
         let contest = self.sessions.live.remove(host).and_then(|live| live.contest);
         tracing::info!(%host, why, "session ended");
+        self.orders_end_with(host);
         turn.hosts.insert(host.clone());
         self.apply(FleetEvent::SessionClosed { host: host.clone() }, turn);
         if let Some(contest) = contest {
@@ -296,6 +304,13 @@ impl Sessions {
         live.outbox.change(|outbox| {
             outbox.rows.extend(rows.into_iter().map(|r| ((r.pool.clone(), r.agent.clone()), r)));
         });
+    }
+
+    /// Puts an order for one agent into the host's outbox.
+    pub(crate) fn order_agent(&self, host: &HostName, id: u64, order: &AgentOrder) {
+        if let Some(live) = self.live.get(host) {
+            live.outbox.change(|outbox| outbox.agent_orders.push((id, order.clone())));
+        }
     }
 
     /// Ends the session of a host that may no longer have one.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     adopt::Adoption,
+    agent_orders::AgentOrders,
     denied::Denied,
     event::Event,
     refusals::Refusals,
@@ -55,6 +56,7 @@ pub(crate) struct State {
     /// The last commit failed, and why.
     pub(crate) store_trouble: Option<String>,
     pub(crate) refusals: Refusals,
+    pub(crate) agent_orders: AgentOrders,
     /// States as last written into the history.
     states: BTreeMap<HostName, HostState>,
 }
@@ -82,6 +84,7 @@ impl State {
             targets,
             store_trouble: None,
             refusals: Refusals::default(),
+            agent_orders: AgentOrders::default(),
             states: BTreeMap::new(),
         };
         state.publish_targets();

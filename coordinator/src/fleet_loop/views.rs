@@ -80,6 +80,7 @@ impl Views<'_> {
                 failed: counts.failed,
                 leaving: counts.leaving,
                 unknown: counts.unknown,
+                quarantined: counts.quarantined,
             }),
             unplaced: view.unplaced,
             unplaced_reasons: view.reasons.to_vec(),

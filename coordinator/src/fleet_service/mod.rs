@@ -9,9 +9,9 @@ mod watch;
 
 use std::sync::Arc;
 
-use fleet_model::Reason;
+use fleet_model::{AgentOrder, Reason};
 use fleet_proto::{
-    convert::WireError,
+    convert::{WireError, agent_verb},
     pki::Ca,
     v1::{self, fleet_service_server::FleetService},
 };
@@ -23,7 +23,7 @@ use crate::{
     azure::AzureSettings,
     clock::Clock,
     credentials::Vault,
-    fleet_loop::{Filter, FleetHandle, Insist, Request as Ask},
+    fleet_loop::{Denied, Filter, FleetHandle, Insist, Request as Ask},
     places::Places,
     status::operator,
     store::Store,
@@ -183,6 +183,20 @@ impl FleetService for Operators {
         let credential = create::set_credential(&self.0, request.into_inner(), by).await?;
         Ok(Response::new(v1::SetCredentialResponse { credential: Some(credential.into()) }))
     }
+
+    async fn order_agent(
+        &self,
+        request: Request<v1::OrderAgentRequest>,
+    ) -> Answer<v1::OrderAgentResponse> {
+        let by = operator(&request)?;
+        let v1::OrderAgentRequest { agent, verb, reason, quarantine_for } = request.into_inner();
+        let verb = agent_verb(verb, quarantine_for)?;
+        // A name that can be none is the name of no agent.
+        let agent = agent.parse().map_err(|_| Denied::UnknownAgent(agent))?;
+        let order = AgentOrder { agent, verb, by, reason: said(&reason)? };
+        let agent = self.0.handle.ask(|reply| Ask::OrderAgent { order, reply }).await?;
+        Ok(Response::new(v1::OrderAgentResponse { agent: Some(agent) }))
+    }
 }
 
 /// The empty text stands for "not given".
@@ -192,9 +206,18 @@ fn given(text: String) -> Option<String> {
 
 /// A force without a reason would leave nothing to those who look for their agents later.
 fn insist(force: bool, reason: &str) -> Result<Insist, Status> {
-    let reason = match (force, reason) {
-        (false, "") => None,
-        _ => Some(reason.parse::<Reason>().map_err(|error| WireError::new("reason", error))?),
+    let reason = match said(reason)? {
+        None if force => Some(parsed("")?),
+        reason => reason,
     };
     Ok(Insist { force, reason })
+}
+
+/// A reason, if one was given.
+fn said(reason: &str) -> Result<Option<Reason>, WireError> {
+    if reason.is_empty() { Ok(None) } else { parsed(reason).map(Some) }
+}
+
+fn parsed(reason: &str) -> Result<Reason, WireError> {
+    reason.parse().map_err(|error| WireError::new("reason", error))
 }

@@ -144,6 +144,11 @@ fn event(
             let event = history(&host, note, shared.clock.now());
             Some(SessionEvent::Note { host, session, event })
         }
+        Some(session_request::Message::AgentOrderDone(done)) => {
+            let refused: String = done.refused.chars().take(NOTE_MAX).collect();
+            let refused = Some(refused).filter(|why| !why.is_empty());
+            Some(SessionEvent::Ordered { host, session, id: done.id, refused })
+        }
         Some(session_request::Message::Hello(_)) => {
             return Err("the host said Hello twice".to_owned());
         }
@@ -225,6 +230,12 @@ async fn send_all(shared: &Shared, content: Outbox, outgoing: &Outgoing) -> Resu
     if let Some(assignment) = content.assignment {
         let assignment = v1::Assignment::from(assignment.as_ref().clone());
         send(outgoing, session_response::Message::Assignment(assignment)).await?;
+    }
+    for (id, order) in content.agent_orders {
+        let order = v1::AgentOrder { id, ..order.into() };
+        let command = Some(v1::command::Command::AgentOrder(order));
+        let command = v1::Command { command };
+        send(outgoing, session_response::Message::Command(command)).await?;
     }
     let rows: Vec<v1::Row> = content.rows.into_values().map(Into::into).collect();
     for rows in rows.chunks(ROWS_PER_MESSAGE) {

@@ -239,6 +239,7 @@ pub(crate) fn keeps(host: &HostName, assignment: &Assignment, phase: Phase) -> H
                     why: String::new(),
                     agent_id: None,
                     placeholder: false,
+                    quarantine: None,
                 });
             }
         }

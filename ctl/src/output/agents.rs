@@ -21,7 +21,7 @@ impl Listed for Agent {
         Column::wide("ATTEMPT", |a, _| a.attempt.into()),
         Column::wide("AGENT-ID", |a, _| Line::or_dash(a.agent_id)),
         Column::wide("AZURE", |a, _| azure(a)),
-        Column::wide("WHY", |a, _| Line::or_dash(a.why.as_deref())),
+        Column::wide("WHY", |a, _| why(a)),
     ];
 
     fn name(&self) -> &str {
@@ -34,7 +34,7 @@ fn phase(agent: &Agent) -> Line {
     let mut text = agent.phase.clone();
     for (holds, mark) in [
         (agent.placeholder, " (placeholder)"),
-        (agent.intent != "keep" && !agent.placeholder, " (leaving)"),
+        (agent.intent != "keep" && !agent.placeholder && !is_aside(agent), " (leaving)"),
         (agent.stale, " (last known)"),
     ] {
         text.push_str(if holds { mark } else { "" });
@@ -47,6 +47,24 @@ fn phase(agent: &Agent) -> Line {
         _ => Tone::Warn,
     };
     Line(text, tone)
+}
+
+fn is_aside(agent: &Agent) -> bool {
+    agent.phase == "Quarantined"
+}
+
+/// Also until when it is kept aside, and where to look.
+fn why(agent: &Agent) -> Line {
+    let quarantine = agent.quarantine.as_ref().filter(|_| is_aside(agent));
+    let until = quarantine.and_then(|quarantine| quarantine.until);
+    let place = quarantine.and_then(|quarantine| quarantine.evidence.as_deref());
+    let parts = [
+        agent.why.clone(),
+        until.map(|until| format!("until {until:.0}")),
+        place.map(|place| format!("evidence: {place}")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    Line::or_dash((!parts.is_empty()).then(|| parts.join("; ")))
 }
 
 fn job(agent: &Agent) -> Line {

@@ -1,5 +1,6 @@
 //! One verb, one file: arguments, help, function.
 
+pub(crate) mod agent;
 pub(crate) mod completion;
 pub(crate) mod events;
 pub(crate) mod get;

@@ -129,6 +129,13 @@ fn pool_lines(pool: &Pool) -> Vec<String> {
         let why = pool.unplaced_reasons.join("; ");
         lines.push(format!("{}: {agents} without a host: {why}", pool.name));
     }
+    if pool.quarantined > 0 {
+        let agents = words::count(pool.quarantined, "agent");
+        let name = &pool.name;
+        lines.push(format!(
+            "{name}: {agents} in quarantine; `agentctl get agents --pool {name} -o wide` says why"
+        ));
+    }
     lines
 }
 

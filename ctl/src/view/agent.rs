@@ -33,6 +33,21 @@ pub(crate) struct Agent {
     pub(crate) stale: bool,
     /// Only the pool's last registration, kept offline; it is in no count.
     pub(crate) placeholder: bool,
+    /// It is kept aside, or on its way there.
+    pub(crate) quarantine: Option<Quarantine>,
+}
+
+/// Why and how long an agent is kept aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Quarantine {
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
+    pub(crate) why: Option<String>,
+    /// The operator who asked for it; null: its host, after too many failures.
+    pub(crate) by: Option<String>,
+    /// Where on its host the evidence is.
+    pub(crate) evidence: Option<String>,
 }
 
 /// The job of an agent.
@@ -66,6 +81,19 @@ impl From<v1::Agent> for Agent {
             enabled: wire.enabled,
             stale: wire.stale,
             placeholder: status.placeholder,
+            quarantine: status.quarantine.map(Quarantine::from),
+        }
+    }
+}
+
+impl From<v1::Quarantine> for Quarantine {
+    fn from(wire: v1::Quarantine) -> Self {
+        Self {
+            since: when::at(wire.since.as_ref()),
+            until: when::at(wire.until.as_ref()),
+            why: some(wire.why),
+            by: some(wire.by),
+            evidence: some(wire.evidence),
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Pool {
     pub(crate) starting: u32,
     pub(crate) failed: u32,
     pub(crate) leaving: u32,
+    /// Kept aside; others have their places.
+    pub(crate) quarantined: u32,
     /// Wanted agents that no host can take.
     pub(crate) unplaced: u32,
     pub(crate) unplaced_reasons: Vec<String>,
@@ -121,6 +123,7 @@ impl From<v1::Pool> for Pool {
             starting: counts.starting,
             failed: counts.failed,
             leaving: counts.leaving,
+            quarantined: counts.quarantined,
             unplaced: wire.unplaced,
             unplaced_reasons: wire.unplaced_reasons,
             placement: wire.placement.into_iter().map(Placed::from).collect(),

@@ -88,6 +88,10 @@ impl State {
         };
         let statuses = self.agents.values().filter_map(|a| a.status.as_ref());
         for status in statuses.filter(|s| s.pool == name && !s.placeholder) {
+            if status.phase() == Phase::Quarantined {
+                counts.quarantined += 1;
+                continue;
+            }
             if status.intent() != Intent::Keep {
                 counts.leaving += 1;
                 continue;
@@ -95,7 +99,7 @@ impl State {
             match status.phase() {
                 Phase::Idle => counts.idle += 1,
                 Phase::Busy => counts.busy += 1,
-                Phase::Failed | Phase::Quarantined => counts.failed += 1,
+                Phase::Failed => counts.failed += 1,
                 _ => counts.starting += 1,
             }
         }
@@ -289,6 +293,22 @@ impl FleetService for Fake {
         let group = group.parse().unwrap();
         let (changed, pool) = self.regroup(&pool, |spec| spec.remove_group(&group, false))?;
         Ok(Response::new(v1::RemoveGroupResponse { order: ORDER, pool, changed }))
+    }
+
+    async fn order_agent(
+        &self,
+        request: Request<v1::OrderAgentRequest>,
+    ) -> Answer<v1::OrderAgentResponse> {
+        let request = self.enter(request, "order agent")?;
+        let mut state = self.state();
+        let verb = request.verb().as_str_name();
+        let time = request.quarantine_for.map(|time| time.seconds);
+        state
+            .log
+            .push(format!("{verb} {}, {time:?} s, reason {:?}", request.agent, request.reason));
+        let agent = state.agents.get(&request.agent).cloned();
+        let missing = || Status::not_found(format!("there is no agent {}", request.agent));
+        Ok(Response::new(v1::OrderAgentResponse { agent: Some(agent.ok_or_else(missing)?) }))
     }
 
     async fn get_status(

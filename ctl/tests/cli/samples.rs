@@ -124,6 +124,7 @@ pub(crate) fn agent(pool: &str, host: &str, slot: u32, phase: Phase) -> v1::Agen
         why: String::new(),
         agent_id: Some(i64::from(100 + slot)),
         placeholder: false,
+        quarantine: None,
     };
     let lab = if host == SVC { "svc" } else { "str" };
     v1::Agent {

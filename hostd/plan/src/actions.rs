@@ -2,9 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use fleet_model::{AgentName, ImageRef, RuntimeKind};
+use fleet_model::{AgentName, ImageRef, Quarantine, RuntimeKind};
 
-use crate::ledger::{Role, RowId, Slot};
+use crate::ledger::{Renewal, Role, RowId, Slot};
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +24,10 @@ pub enum SlotChange {
     Add(AgentName, Box<Slot>),
     /// Another role.
     Role(AgentName, Role),
+    /// Its run is not well and is replaced.
+    Renew(AgentName, Renewal),
+    /// It failed too often and is kept aside.
+    Quarantine(AgentName, Box<Quarantine>),
 }
 
 /// One thing to do. Each may be repeated; each comes back as [`crate::Event::Done`].
@@ -101,6 +105,13 @@ pub enum Action {
         /// Its row.
         row: RowId,
     },
+    /// Keep what can be known of a run that ended, for whoever looks into it.
+    KeepEvidence {
+        /// The agent.
+        agent: AgentName,
+        /// Which run.
+        attempt: u32,
+    },
     /// Drop what hostd holds for the slot: registration, caches, directory.
     Forget {
         /// The agent.
@@ -131,6 +142,7 @@ impl Action {
             | Self::CheckWorker { agent, .. }
             | Self::Interrupt { agent, .. }
             | Self::DeleteRow { agent, .. }
+            | Self::KeepEvidence { agent, .. }
             | Self::Forget { agent } => Subject::Agent(agent.clone()),
         }
     }
@@ -165,6 +177,9 @@ impl fmt::Display for Action {
             }
             Self::Interrupt { agent, attempt } => write!(f, "stop run {attempt} of {agent}"),
             Self::DeleteRow { agent, .. } => write!(f, "delete the row of {agent}"),
+            Self::KeepEvidence { agent, attempt } => {
+                write!(f, "keep the evidence of run {attempt} of {agent}")
+            }
             Self::Forget { agent } => write!(f, "forget {agent}"),
         }
     }

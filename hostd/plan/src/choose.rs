@@ -1,20 +1,26 @@
-//! Which slots a pool keeps, holds and gives up, and which it needs anew.
+//! Which slots a pool keeps, renews, sets aside, holds and gives up, and which it needs anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_model::{
-    AgentName, GroupAssignment, GroupName, PoolAssignment, PoolName, Wanted, numbers::SLOTS_MAX,
+    AgentName, At, GroupAssignment, GroupName, PoolAssignment, PoolName, Wanted, numbers::SLOTS_MAX,
 };
 
 use crate::{
     actions::SlotChange,
-    known::Known,
+    aside,
+    known::{EngineState, Known},
     ledger::{Removal, Role, Slot},
     runs::Listener,
 };
 
 /// What becomes of each slot of a pool.
-pub(crate) fn choose(known: &Known, pool: &PoolName, part: &PoolAssignment) -> Vec<SlotChange> {
+pub(crate) fn choose(
+    known: &Known,
+    pool: &PoolName,
+    part: &PoolAssignment,
+    now: At,
+) -> Vec<SlotChange> {
     let mut changes = Vec::new();
     let mut taken: BTreeSet<u16> = known.slots_of(pool).map(|(_, slot)| slot.number).collect();
     let no_groups = BTreeMap::new();
@@ -29,8 +35,9 @@ pub(crate) fn choose(known: &Known, pool: &PoolName, part: &PoolAssignment) -> V
         }
     }
     for (name, group) in groups {
-        choose_group(known, pool, name, group, &mut changes);
-        for number in new_numbers(known, pool, name, group, &mut taken) {
+        let aside = set_aside(known, pool, name, group, now, &mut changes);
+        choose_group(known, pool, name, group, &aside, &mut changes);
+        for number in new_numbers(known, pool, name, group, aside.len(), &mut taken) {
             let slot = Slot::new(pool.clone(), name.clone(), number, group.template.runtime);
             // A name that does not fit was refused with the pool's spec.
             if let Ok(agent) = AgentName::for_slot(&part.prefix, &known.host, number) {
@@ -41,15 +48,43 @@ pub(crate) fn choose(known: &Known, pool: &PoolName, part: &PoolAssignment) -> V
     changes
 }
 
+/// The slots of a group that are in quarantine, or go there now.
+fn set_aside<'a>(
+    known: &'a Known,
+    pool: &PoolName,
+    name: &GroupName,
+    group: &GroupAssignment,
+    now: At,
+    changes: &mut Vec<SlotChange>,
+) -> BTreeSet<&'a AgentName> {
+    let mut aside = BTreeSet::new();
+    let mut count = known.aside(pool, name, now);
+    for (agent, slot) in known.slots_of(pool).filter(|(_, slot)| slot.group == *name) {
+        if slot.is_aside(now) {
+            turn(changes, agent, slot, Role::Quarantine);
+            aside.insert(agent);
+        } else if let Some(quarantine) = aside::earned(slot, count, group.replicas, now)
+            && !past_return(slot)
+        {
+            changes.push(SlotChange::Quarantine(agent.clone(), Box::new(quarantine)));
+            aside.insert(agent);
+            count += 1;
+        }
+    }
+    aside
+}
+
 fn choose_group(
     known: &Known,
     pool: &PoolName,
     name: &GroupName,
     group: &GroupAssignment,
+    aside: &BTreeSet<&AgentName>,
     changes: &mut Vec<SlotChange>,
 ) {
     let wanted = group.replicas as usize;
-    let slots = usable(known, pool, name);
+    let mut slots = usable(known, pool, name);
+    slots.retain(|(agent, _)| !aside.contains(agent));
     let (fit, other): (Vec<_>, Vec<_>) =
         slots.into_iter().partition(|(_, slot)| slot.runtime == group.template.runtime);
     // None is wanted, and this host keeps the group's last registration: the slot that holds it
@@ -62,7 +97,10 @@ fn choose_group(
         .map(|(agent, _)| (*agent).clone());
     for (at, (agent, slot)) in fit.iter().enumerate() {
         let role = match &hold {
-            _ if at < wanted => Role::Run,
+            _ if at < wanted => {
+                stay(known, agent, slot, changes);
+                continue;
+            }
             Some(hold) if hold == *agent => Role::Hold,
             _ => Role::Remove,
         };
@@ -70,6 +108,24 @@ fn choose_group(
     }
     for (agent, slot) in other {
         turn(changes, agent, slot, Role::Remove);
+    }
+}
+
+/// An agent is wanted in it: its run goes on, or is replaced.
+fn stay(known: &Known, agent: &AgentName, slot: &Slot, changes: &mut Vec<SlotChange>) {
+    // Whether it runs is not known: nothing is changed for what it may have been.
+    if slot.role == Role::Renew && known.engines.get(&slot.runtime) != Some(&EngineState::Up) {
+        return;
+    }
+    let illness = known.illness(agent);
+    let runs = known.live(agent).is_some();
+    match (slot.role, illness) {
+        (Role::Run, Some(illness)) if runs && slot.renewal.is_none() && !past_return(slot) => {
+            changes.push(SlotChange::Renew(agent.clone(), illness));
+        }
+        (_, illness) => {
+            turn(changes, agent, slot, slot.role_when_wanted(runs, illness.is_some()));
+        }
     }
 }
 
@@ -90,12 +146,13 @@ fn usable<'a>(
 /// Which to keep first: those at work, then those online, on their way, about to start, failing;
 /// behind all of these those on their way out (the live ones only need to be enabled again).
 fn rank(known: &Known, agent: &AgentName, slot: &Slot) -> u8 {
-    let leaving = if slot.role == Role::Run { 0 } else { 5 };
+    let leaving = if matches!(slot.role, Role::Run | Role::Renew) { 0 } else { 5 };
     let assigned = known.rows.get(agent).is_some_and(|row| row.assigned.is_some());
     leaving
         + match known.live(agent).map(|run| run.listener) {
             Some(Listener::Working) => 0,
             Some(_) if assigned => 0,
+            Some(_) if slot.role == Role::Renew => 4,
             Some(Listener::Listening | Listener::Finished) => 1,
             Some(Listener::Unknown | Listener::Starting | Listener::Registering) => 2,
             None if slot.failures == 0 => 3,
@@ -106,8 +163,13 @@ fn rank(known: &Known, agent: &AgentName, slot: &Slot) -> u8 {
 /// Its stop has begun: it will be gone, whatever is wanted now.
 fn past_return(slot: &Slot) -> bool {
     slot.stop_begun
-        || slot.removal == Some(Removal::Releasing)
-        || (slot.role == Role::Remove && slot.removal == Some(Removal::Released))
+        || match slot.role {
+            Role::Hold => slot.removal == Some(Removal::Releasing),
+            Role::Remove => {
+                matches!(slot.removal, Some(Removal::Releasing | Removal::Released))
+            }
+            Role::Run | Role::Renew | Role::Quarantine => false,
+        }
 }
 
 /// Numbers for new slots: the lowest free ones. Slots that are past return still count, so that
@@ -117,9 +179,12 @@ fn new_numbers(
     pool: &PoolName,
     name: &GroupName,
     group: &GroupAssignment,
+    aside: usize,
     taken: &mut BTreeSet<u16>,
 ) -> Vec<u16> {
     let have = known.slots_of(pool).filter(|(_, slot)| slot.group == *name).count();
+    // Few of those that are aside are replaced: see `aside`.
+    let have = have - aside.min(aside::most(group.replicas));
     let missing = (group.replicas as usize).saturating_sub(have);
     let numbers: Vec<u16> =
         (1..=SLOTS_MAX).filter(|number| !taken.contains(number)).take(missing).collect();

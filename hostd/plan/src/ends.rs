@@ -6,7 +6,7 @@ use fleet_model::{AgentName, At, PoolName, numbers::START_UP_GRACE};
 
 use crate::{
     known::{Known, Look},
-    ledger::{Removal, Slot},
+    ledger::{Removal, Renewal, Role, Slot},
     runs::{Run, RunState},
     starts::{StartCap, start_backoff},
 };
@@ -19,8 +19,9 @@ pub(crate) const UPDATE_WAIT: Duration = Duration::from_secs(5);
 enum End {
     /// It had its job, or was asked to end, and said goodbye.
     Clean,
-    /// It ended by itself without a job, or without saying goodbye.
-    Failed { why: String, unclean: bool },
+    /// It ended by itself without a job, or without saying goodbye. `own`: perhaps by its own fault,
+    /// and not by that of its template, its credential or Azure.
+    Failed { why: String, unclean: bool, own: bool },
     /// It wants to come back updated.
     Update(i32),
 }
@@ -62,12 +63,19 @@ impl Known {
             look.next = now;
         }
         let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
-        slot.stop_begun = false;
+        let stopped = std::mem::take(&mut slot.stop_begun);
         // Codes of our entry: it came to no registration.
         slot.row_unsure &= !matches!(code, Some(70 | 78));
         slot.may_have_registered(now);
         if matches!(slot.removal, Some(Removal::Stopping { .. })) {
             slot.removal = Some(Removal::Releasing);
+        }
+        if let (true, Role::Renew, Some(Renewal::Ill(why))) = (stopped, slot.role, &slot.renewal) {
+            // However it ended, it was replaced because it failed.
+            let failure = Failure { why: why.clone(), proven: false, online: true, own: true };
+            fail(slot, agent, failure, now);
+            slot.unclean_since = (code != Some(0)).then_some(now);
+            return;
         }
         match judge(run, code, slot) {
             End::Clean => {
@@ -80,7 +88,7 @@ impl Known {
                 slot.failed_why = format!("it updates itself (exit {code})");
                 slot.retry_at = Some(now + UPDATE_WAIT);
             }
-            End::Failed { why, unclean } => {
+            End::Failed { why, unclean, own } => {
                 if unclean {
                     slot.unclean_since = Some(now);
                     if slot.removal.is_none() {
@@ -94,7 +102,10 @@ impl Known {
                 }
                 let had_job = run.had_job;
                 let proven = run.listening.is_some_and(|at| now.since(at) >= START_UP_GRACE);
-                fail(slot, agent, why, proven, run.listening.is_some(), now);
+                // A run that was well until somebody killed it did not fail by itself.
+                let own = own && (!proven || had_job);
+                let failure = Failure { why, proven, online: run.listening.is_some(), own };
+                fail(slot, agent, failure, now);
                 let pool = slot.pool.clone();
                 if !had_job {
                     self.charge(&pool, now);
@@ -122,7 +133,9 @@ fn judge(run: &Run, code: Option<i32>, slot: &Slot) -> End {
             "" => why.to_owned(),
             complaint => format!("{why}: {complaint}"),
         };
-        End::Failed { why, unclean }
+        // Refused, without a package, too old, cut off: so are, or will be, all agents like it.
+        let common = matches!(code, Some(3 | 4 | 70 | 78)) || run.cut_off;
+        End::Failed { why, unclean, own: !common }
     };
     match code {
         Some(0) if run.had_job || run.interrupted => End::Clean,
@@ -139,18 +152,27 @@ fn judge(run: &Run, code: Option<i32>, slot: &Slot) -> End {
     }
 }
 
+/// A failure of an agent.
+pub(crate) struct Failure {
+    /// In words.
+    pub(crate) why: String,
+    /// It was online for long before.
+    pub(crate) proven: bool,
+    /// It was online before.
+    pub(crate) online: bool,
+    /// It may be its own fault.
+    pub(crate) own: bool,
+}
+
 /// One more failure in a row. A run that was online before it ended is replaced at once the first
 /// time: its start was no failed start.
-pub(crate) fn fail(
-    slot: &mut Slot,
-    agent: &AgentName,
-    why: String,
-    proven: bool,
-    online: bool,
-    now: At,
-) {
+pub(crate) fn fail(slot: &mut Slot, agent: &AgentName, failure: Failure, now: At) {
+    let Failure { why, proven, online, own } = failure;
     slot.failures = if proven { 1 } else { slot.failures + 1 };
     slot.failed_why = why;
+    if own {
+        slot.failed_by_itself(now);
+    }
     let at_once = online && slot.failures == 1;
     slot.retry_at = (!at_once).then(|| now + start_backoff(slot.failures, agent.as_str()));
 }

@@ -137,6 +137,8 @@ pub enum Outcome {
     Row(RowRead),
     /// The process list.
     Worker(Worker),
+    /// The evidence is kept: where.
+    Evidence(String),
     /// Azure would not, or could not be asked.
     Azure(AzureFailure),
 }

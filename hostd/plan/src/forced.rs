@@ -19,7 +19,7 @@ use fleet_model::{AgentName, At, Forced};
 use crate::{
     actions::Action,
     known::Known,
-    ledger::{Removal, Slot},
+    ledger::{Removal, Role, Slot},
     removal::{Next, settle_time},
     runs::{Listener, Run},
 };
@@ -77,8 +77,10 @@ pub(crate) fn leave<'a>(
     now: At,
 ) -> Option<&'a Forced> {
     let forced = known.part_of(slot)?.forced.as_ref()?;
+    // It is for agents that are too many, not for those that are to come back.
+    let surplus = matches!(slot.role, Role::Hold | Role::Remove);
     let silent = known.looks.get(agent).is_some_and(|look| look.silent);
-    (forced.stands(now) && silent && !shows_job(known, agent)).then_some(forced)
+    (surplus && forced.stands(now) && silent && !shows_job(known, agent)).then_some(forced)
 }
 
 /// The listener, or Azure before it fell silent, said that the agent has a job. Either may be wrong;

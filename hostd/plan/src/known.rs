@@ -10,6 +10,7 @@ use fleet_model::{
 use crate::{
     actions::{Action, Plan, SlotChange, Subject},
     event::Event,
+    health::Offline,
     ledger::{Ledger, Removal, Role, Slot},
     runs::{Listener, Run, RunState},
     starts::{ImageState, StartCap, Trouble},
@@ -42,6 +43,8 @@ pub struct Known {
     pub(crate) looks: BTreeMap<AgentName, Look>,
     /// What the coordinator's watcher saw.
     pub(crate) rows: BTreeMap<AgentName, RowState>,
+    /// Agents that Azure shows offline. Never stored: after a restart the time counts anew.
+    pub(crate) offline: BTreeMap<AgentName, Offline>,
     pub(crate) azure: BTreeMap<PoolName, Trouble>,
     /// Engine actions that failed are not repeated before.
     pub(crate) waits: BTreeMap<AgentName, At>,
@@ -122,6 +125,7 @@ impl Known {
             flights: BTreeMap::new(),
             looks: BTreeMap::new(),
             rows: BTreeMap::new(),
+            offline: BTreeMap::new(),
             azure: BTreeMap::new(),
             waits: BTreeMap::new(),
             credentials: BTreeMap::new(),
@@ -146,8 +150,8 @@ impl Known {
         let unnamed = std::mem::take(&mut self.ledger.orphaned_groups);
         // A pool that is not named is unknown to the coordinator, not unwanted: while it has slots
         // here, what was last said of it goes on.
-        let before = self.ledger.assignment.take().map(|old| old.pools).unwrap_or_default();
-        for (pool, part) in before {
+        let before = self.ledger.assignment.take().unwrap_or_default();
+        for (pool, part) in before.pools.clone() {
             let has_slots = self.ledger.slots.values().any(|slot| slot.pool == pool);
             match merged.pools.get_mut(&pool) {
                 Some(newer) => self.ledger.keep_unnamed_groups(&pool, part, newer),
@@ -163,6 +167,7 @@ impl Known {
         }
         self.ledger.highest = merged.order;
         self.ledger.assignment = Some(merged);
+        self.ledger.retry_changed(&before);
         Ok(())
     }
 
@@ -195,7 +200,7 @@ impl Known {
                 self.run_is_gone(&agent, attempt);
             }
             Event::Heard { agent, attempt, heard } => self.heard(&agent, attempt, heard, now),
-            Event::Rows(rows) => self.rows(rows),
+            Event::Rows(rows) => self.rows(rows, now),
             Event::Done { action, outcome } => self.done(action, outcome, now),
         }
     }
@@ -210,6 +215,18 @@ impl Known {
                     self.ledger.slots.insert(agent.clone(), slot);
                 }
                 SlotChange::Role(agent, role) => self.set_role(agent, *role, now),
+                SlotChange::Renew(agent, why) => {
+                    self.set_role(agent, Role::Renew, now);
+                    if let Some(slot) = self.ledger.slots.get_mut(agent) {
+                        slot.renewal = Some(why.clone());
+                    }
+                }
+                SlotChange::Quarantine(agent, quarantine) => {
+                    if let Some(slot) = self.ledger.slots.get_mut(agent) {
+                        slot.quarantine = Some((**quarantine).clone());
+                    }
+                    self.set_role(agent, Role::Quarantine, now);
+                }
             }
         }
         for action in &plan.actions {
@@ -261,8 +278,19 @@ impl Known {
             (Role::Run, _) => None,
             // A held slot is enabled and offline: its removal begins at the beginning.
             (Role::Remove, Some(Removal::Released)) | (_, None) => Some(Removal::Disabling),
+            // One that was aside is disabled, and as a placeholder it is not to be.
+            (Role::Hold, Some(Removal::Released)) => Some(Removal::Releasing),
             (_, step) => step,
         };
+        if role != Role::Renew {
+            slot.renewal = None;
+        }
+        if !matches!(role, Role::Run | Role::Renew) {
+            self.offline.remove(agent);
+        }
+        if role != Role::Quarantine && slot.quarantine.take().is_some() {
+            slot.starts_afresh();
+        }
         if role == Role::Run {
             slot.forced_why = None;
             slot.retry_at = None;
@@ -270,8 +298,9 @@ impl Known {
         self.looks.insert(agent.clone(), Look { next: now, ..Look::default() });
     }
 
-    fn rows(&mut self, rows: BTreeMap<AgentName, Option<RowState>>) {
+    fn rows(&mut self, rows: BTreeMap<AgentName, Option<RowState>>, now: At) {
         for (agent, row) in rows {
+            self.row_shows(&agent, row.as_ref(), now);
             let Some(row) = row else {
                 self.rows.remove(&agent);
                 continue;

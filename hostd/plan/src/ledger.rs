@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_model::{
-    AgentName, Assignment, At, GroupName, Order, PoolAssignment, PoolName, RuntimeKind, Wanted,
-    numbers::AZURE_STALE,
+    AgentName, Assignment, At, GroupName, Order, PoolAssignment, PoolName, Quarantine, RuntimeKind,
+    Wanted, numbers::AZURE_STALE,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,24 @@ pub struct Slot {
     pub failed_why: String,
     /// It was told to update and restarted for it: a second time in a row is no update any more.
     pub updates: u32,
+    /// Its last failures that may be its own fault; too many within a while lead into quarantine.
+    #[serde(default)]
+    pub failed_at: Vec<At>,
+    /// Its run is to be replaced.
+    #[serde(default)]
+    pub renewal: Option<Renewal>,
+    /// It is to be kept aside.
+    #[serde(default)]
+    pub quarantine: Option<Quarantine>,
+}
+
+/// Why a run is replaced by a new one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Renewal {
+    /// An operator asked for it: who and why.
+    Asked(String),
+    /// It is not well: what is wrong.
+    Ill(String),
 }
 
 /// A row at Azure.
@@ -98,6 +116,10 @@ pub struct RowId {
 pub enum Role {
     /// An agent runs in it.
     Run,
+    /// The same, but its present run goes first, as in a removal; row and slot stay.
+    Renew,
+    /// No agent: it is kept aside with what is left of it, its row disabled.
+    Quarantine,
     /// No agent, but its registration stays as the pool's last one.
     Hold,
     /// It goes.
@@ -193,7 +215,29 @@ impl Slot {
             retry_at: None,
             failed_why: String::new(),
             updates: 0,
+            failed_at: Vec::new(),
+            renewal: None,
+            quarantine: None,
         }
+    }
+
+    /// Why its run goes although the slot stays.
+    pub(crate) fn whither(&self) -> Option<String> {
+        match (self.role, &self.renewal, &self.quarantine) {
+            (Role::Renew, Some(Renewal::Asked(by)), _) => Some(format!("restarted by {by}")),
+            (Role::Renew, Some(Renewal::Ill(why)), _) => Some(format!("replaced, {why}")),
+            (Role::Quarantine, _, Some(quarantine)) => {
+                Some(format!("into quarantine, {}", quarantine.why))
+            }
+            _ => None,
+        }
+    }
+
+    /// There is reason to expect that its next start goes better than the last ones.
+    pub(crate) fn starts_afresh(&mut self) {
+        self.failed_at.clear();
+        self.failures = 0;
+        self.retry_at = None;
     }
 
     /// hostd was away, for a moment or for days: what it saw of row and worker before does not

@@ -12,19 +12,23 @@
 //!                                           as Event::Done
 //! ```
 //!
-//! What is absent: no action stops a run unless its removal came to [`Removal::Stopping`], and
-//! nothing comes there but through two reads of a disabled row without a request and a process
+//! What is absent: no action stops a run unless its removal came to [`Removal::Stopping`] (a run that
+//! is replaced, or whose agent goes into quarantine, is removed in the same steps), and nothing comes
+//! there but through two reads of a disabled row without a request and a process
 //! list without a worker; or, while Azure does not answer and only with an operator's leave, through
 //! two process lists without a worker. A pool that the assignment does not name is left as it is.
 
 mod actions;
+mod aside;
 mod choose;
 mod ends;
 mod event;
 mod forced;
+mod health;
 mod known;
 mod ledger;
 mod lonely;
+mod orders;
 mod outcome;
 mod phase;
 mod plan;
@@ -36,7 +40,8 @@ mod trouble;
 pub use actions::{Action, Plan, SlotChange, Subject};
 pub use event::{AzureFailure, Event, Heard, Outcome, RowRead, RunListed, Worker};
 pub use known::{EngineState, Known, OlderOrder, PhaseChange};
-pub use ledger::{Ledger, Removal, Role, RowId, Slot};
+pub use ledger::{Ledger, Removal, Renewal, Role, RowId, Slot};
 pub use lonely::{ListenerEnd, Lonely};
+pub use orders::Unfit;
 pub use plan::plan;
 pub use runs::{Listener, Run, RunState};

@@ -6,10 +6,10 @@ use fleet_model::{AgentName, At, numbers::OFFLINE_GRACE};
 
 use crate::{
     actions::{Action, Subject},
-    ends::fail,
+    ends::{Failure, fail},
     event::{AzureFailure, Outcome, RowRead, Worker},
     known::{EngineState, Known, Look},
-    ledger::{Removal, Slot},
+    ledger::{Removal, Role, Slot},
     runs::{Listener, Run, RunState},
     starts::ImageState,
 };
@@ -100,6 +100,17 @@ impl Known {
                 other => self.engine_failed(&agent, other, now),
             },
             Action::DeleteRow { agent, .. } => self.delete_done(&agent, &outcome, now),
+            Action::KeepEvidence { agent, .. } => {
+                let evidence = match outcome {
+                    Outcome::Evidence(place) => place,
+                    Outcome::Failed(why) => format!("none could be kept: {why}"),
+                    other => return self.engine_failed(&agent, other, now),
+                };
+                let slot = self.ledger.slots.get_mut(&agent);
+                if let Some(quarantine) = slot.and_then(|slot| slot.quarantine.as_mut()) {
+                    quarantine.evidence = Some(evidence);
+                }
+            }
             Action::Forget { agent } => match outcome {
                 Outcome::Done => {
                     if let Some(slot) = self.ledger.slots.remove(&agent) {
@@ -108,6 +119,7 @@ impl Known {
                     }
                     self.runs.remove(&agent);
                     self.rows.remove(&agent);
+                    self.offline.remove(&agent);
                     self.looks.remove(&agent);
                     self.waits.remove(&agent);
                 }
@@ -178,7 +190,8 @@ impl Known {
             }
             Outcome::Failed(why) => {
                 slot.start_unheard = false;
-                fail(slot, agent, why, false, false, now);
+                let failure = Failure { why, proven: false, online: false, own: true };
+                fail(slot, agent, failure, now);
                 let pool = slot.pool.clone();
                 self.charge(&pool, now);
             }
@@ -228,6 +241,9 @@ impl Known {
 
     fn row_read(&mut self, agent: &AgentName, read: RowRead, now: At) {
         let live = self.live(agent).is_some();
+        if let RowRead::There(_, state) = &read {
+            self.row_shows(agent, Some(state), now);
+        }
         let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
         let look = self.looks.entry(agent.clone()).or_default();
         // Something happened to the row since it was asked for: asked again when answers count.
@@ -247,6 +263,8 @@ impl Known {
                 }
                 look.clear = true;
                 row_is_gone(slot, live);
+                self.row_shows(agent, None, now);
+                self.row_was_read(agent);
                 return;
             }
         };
@@ -266,6 +284,7 @@ impl Known {
         }
         *look = Look { next: now + BUSY_READ_FIRST, clear: true, online, ..Look::default() };
         clear_read(slot, enabled, live, now);
+        self.row_was_read(agent);
     }
 
     fn checked(&mut self, agent: &AgentName, attempt: u32, outcome: Outcome, now: At) {
@@ -273,6 +292,11 @@ impl Known {
         let current = self.live(agent).is_some_and(|run| run.attempt == attempt);
         let Some(slot) = self.ledger.slots.get_mut(agent).filter(|_| current) else { return };
         let free = matches!(outcome, Outcome::Worker(Worker::None));
+        let removal = slot.removal;
+        if removal.is_none() || !free {
+            self.looked_for_worker(agent, free, now);
+        }
+        let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
         match (slot.removal, free) {
             (Some(Removal::Checking), true) => {
                 slot.removal = Some(Removal::Stopping { asked: None });
@@ -302,7 +326,8 @@ impl Known {
             // The hang watchdog looked: what works on is watched on.
             (None, true) => {
                 self.looks.entry(agent.clone()).or_default().no_worker_at = Some(now);
-                if let Some(run) = self.runs.get_mut(agent) {
+                let hangs = |run: &&mut Run| run.finished.is_some();
+                if let Some(run) = self.runs.get_mut(agent).filter(hangs) {
                     run.complaint = "it hung after its job and was ended".into();
                 }
             }
@@ -394,6 +419,14 @@ fn clear_read(slot: &mut Slot, enabled: bool, live: bool, now: At) {
         // Our disable was lost, or somebody undid it: it does not count until it stands.
         _ if enabled && step != Removal::Released => Removal::Disabling,
         // Without a listener nothing can be given to it: one clear read of a disabled row is enough.
+        Removal::Watching
+        | Removal::Settling { .. }
+        | Removal::Checking
+        | Removal::Unheard { .. }
+            if !live && slot.role == Role::Quarantine =>
+        {
+            Removal::Released
+        }
         Removal::Watching
         | Removal::Settling { .. }
         | Removal::Checking

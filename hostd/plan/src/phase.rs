@@ -61,14 +61,15 @@ impl Known {
             phase,
             since: now,
             intent: match slot.role {
-                Role::Run => Intent::Keep,
-                Role::Hold => Intent::Drain,
+                Role::Run | Role::Renew => Intent::Keep,
+                Role::Hold | Role::Quarantine => Intent::Drain,
                 Role::Remove => Intent::Remove,
             },
             job,
             why,
             agent_id: slot.row.map(|row| row.agent_id),
             placeholder: slot.is_placeholder(),
+            quarantine: slot.quarantine.clone(),
         }
     }
 
@@ -133,10 +134,14 @@ impl Known {
         has_job: bool,
         now: At,
     ) -> (Phase, String) {
+        if let (Role::Quarantine, false, Some(quarantine)) = (slot.role, runs, &slot.quarantine) {
+            return (Phase::Quarantined, quarantine.why.clone());
+        }
         let trouble = self.azure.get(&slot.pool).map(|trouble| trouble.why.as_str());
+        let whither = slot.whither().map(|why| format!("{why}: ")).unwrap_or_default();
         let said = |phase, why: &str| match trouble {
-            Some(trouble) => (phase, format!("{why}; {trouble}")),
-            None => (phase, why.to_owned()),
+            Some(trouble) => (phase, format!("{whither}{why}; {trouble}")),
+            None => (phase, format!("{whither}{why}")),
         };
         let forced = slot
             .forced_why

@@ -7,6 +7,7 @@ use fleet_model::{
 use crate::{
     actions::{Action, Plan, SlotChange, Subject},
     choose::choose,
+    health,
     known::{EngineState, Known},
     ledger::{Role, Slot},
     removal::{self, Next},
@@ -28,7 +29,7 @@ pub fn plan(known: &Known, now: At) -> Plan {
         for (pool, part) in &assignment.pools {
             // What an orphaned pool keeps is not chosen anew: it stays as it is.
             if !known.ledger.orphaned.contains(pool) {
-                plan.slots.extend(choose(known, pool, part));
+                plan.slots.extend(choose(known, pool, part, now));
             }
         }
     }
@@ -37,6 +38,9 @@ pub fn plan(known: &Known, now: At) -> Plan {
     let agents: Vec<AgentName> = next.ledger.slots.keys().cloned().collect();
     for agent in agents {
         let Some(slot) = next.ledger.slots.get(&agent) else { continue };
+        if let Some(quarantine) = &slot.quarantine {
+            wake.at(quarantine.until);
+        }
         match step(&next, &agent, slot, now) {
             Next::Do(action) if admitted(&next, slot, &action, &mut wake) => {
                 next.flights.insert(action.subject(), action.clone());
@@ -87,7 +91,8 @@ fn keep(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Next {
     }
     if let Some(run) = known.live(agent) {
         return removal::sweep_older(known, agent, run.attempt)
-            .unwrap_or_else(|| hang_watchdog(known, agent, slot, run, now));
+            .unwrap_or_else(|| hang_watchdog(known, agent, slot, run, now))
+            .or_sooner(|| health::next(known, agent, slot, run, now));
     }
     // A pool that is not in the assignment has no template: its agents are left as they are.
     let Some(group) = known.group_of(slot) else { return Next::Wait };

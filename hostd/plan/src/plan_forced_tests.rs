@@ -44,10 +44,6 @@ impl Story {
             self.tell(Event::Done { action, outcome: seen.clone() });
         }
     }
-
-    fn why(&self) -> &str {
-        &self.known.statuses()[&agent(1)].why
-    }
 }
 
 /// One idle agent, unwanted, forced, and looked at once.

@@ -130,6 +130,10 @@ impl Story {
         self.known.statuses()[&agent(number)].phase
     }
 
+    fn why(&self) -> &str {
+        &self.known.statuses()[&agent(1)].why
+    }
+
     fn removal(&self, number: u16) -> Option<Removal> {
         self.known.ledger.slots[&agent(number)].removal
     }
@@ -543,3 +547,9 @@ mod groups;
 
 #[path = "plan_forced_tests.rs"]
 mod forced;
+
+#[path = "plan_health_tests.rs"]
+mod health;
+
+#[path = "plan_aside_tests.rs"]
+mod aside;

@@ -26,6 +26,18 @@ pub(crate) enum Next {
     Wait,
 }
 
+impl Next {
+    /// This, or what another rule wants if that is due before.
+    pub(crate) fn or_sooner(self, other: impl FnOnce() -> Next) -> Next {
+        match (self, other()) {
+            (Self::Do(action), _) | (_, Self::Do(action)) => Self::Do(action),
+            (Self::At(one), Self::At(other)) => Self::At(one.min(other)),
+            (Self::At(at), Self::Wait) | (Self::Wait, Self::At(at)) => Self::At(at),
+            (Self::Wait, Self::Wait) => Self::Wait,
+        }
+    }
+}
+
 /// The next step of taking `slot` away (or of emptying it, when it is held).
 pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Next {
     let run = known.live(agent);
@@ -34,6 +46,9 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
     let read_when_due = || read_row(agent, slot, look.next, now);
     let look_before_stop = |run| forced::look_before_stop(known, agent, slot, run, now);
     if run.is_none() {
+        if slot.role == Role::Quarantine {
+            return aside(known, agent, slot, step, now);
+        }
         // What may yet begin goes before the row: it could register once more.
         if let Some(sweep) = sweep(known, agent) {
             return sweep;
@@ -85,6 +100,28 @@ pub(crate) fn next(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Ne
             false => read_when_due(),
         },
         (Removal::Releasing | Removal::Released, _) => Next::Wait,
+    }
+}
+
+/// No run lives in it any more: the newest is left to look at, and its row stays, disabled.
+fn aside(known: &Known, agent: &AgentName, slot: &Slot, step: Removal, now: At) -> Next {
+    if let Some(sweep) = sweep_older(known, agent, slot.attempt) {
+        return sweep;
+    }
+    let evidence = slot.quarantine.as_ref().and_then(|quarantine| quarantine.evidence.as_ref());
+    let left = known.remains.keys().rfind(|(of, _)| of == agent);
+    if let (None, Some((_, attempt))) = (evidence, left) {
+        return Next::Do(Action::KeepEvidence { agent: agent.clone(), attempt: *attempt });
+    }
+    match (step, slot.row) {
+        (Removal::Disabling | Removal::Unheard { .. }, Some(row)) => {
+            Next::Do(Action::Disable { agent: agent.clone(), row })
+        }
+        (Removal::Watching | Removal::Settling { .. } | Removal::Checking, Some(_)) => {
+            let due = known.looks.get(agent).map_or(now, |look| look.next);
+            read_row(agent, slot, due, now)
+        }
+        _ => Next::Wait,
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Run {
     pub interrupted: bool,
     /// What it last complained about.
     pub complaint: String,
+    /// That was that Azure cannot be reached.
+    pub(crate) cut_off: bool,
 }
 
 /// What a run does.
@@ -146,6 +148,7 @@ impl Known {
         if run.runs() {
             self.remains.remove(&(agent.clone(), attempt));
         }
+        self.speaks_for_itself(agent, run.started);
         let before = self.runs.insert(agent.clone(), run);
         let Some(before) = before.filter(|before| before.attempt != attempt) else { return };
         let key = (agent.clone(), before.attempt);
@@ -219,6 +222,9 @@ impl Known {
 
     pub(crate) fn heard(&mut self, agent: &AgentName, attempt: u32, heard: Heard, now: At) {
         self.run_evident(agent, attempt, now);
+        if let Heard::Listening | Heard::JobStarted(_) | Heard::JobFinished = heard {
+            self.speaks_for_itself(agent, now);
+        }
         let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
         let Some(run) = self.runs.get_mut(agent).filter(|run| run.attempt == attempt) else {
             return;
@@ -239,6 +245,7 @@ impl Known {
                 run.job = None;
                 run.listening = run.listening.or(Some(now));
                 run.complaint.clear();
+                run.cut_off = false;
                 slot.updates = 0;
             }
             Heard::JobStarted(name) => {
@@ -263,7 +270,10 @@ impl Known {
             Heard::SessionConflict => {
                 run.complaint = "Azure still holds a session of its last run".into();
             }
-            Heard::ConnectError(why) => run.complaint = format!("cannot reach Azure: {why}"),
+            Heard::ConnectError(why) => {
+                run.complaint = format!("cannot reach Azure: {why}");
+                run.cut_off = true;
+            }
             Heard::Complaint(why) => run.complaint = why,
         }
     }
@@ -294,6 +304,7 @@ impl Run {
             finished: None,
             interrupted: false,
             complaint: String::new(),
+            cut_off: false,
         }
     }
 }

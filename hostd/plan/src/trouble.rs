@@ -30,6 +30,7 @@ impl Known {
         let own = backoff(AZURE_FIRST, failures, pool.as_str());
         let next = now + asked.unwrap_or_default().max(own);
         self.silent(&pool, true);
+        self.nobody_is_ill(&pool, now);
         self.azure.insert(pool, Trouble { why, next, failures });
     }
 

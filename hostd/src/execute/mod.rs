@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 pub use azure::{Azure, AzureClients, AzurePool, FoundRow, ProxyForAzure};
 
 use crate::{
+    evidence::EvidenceStore,
     runtime::{Runtime, RuntimeError},
     secrets::Secrets,
     slots::SlotStore,
@@ -60,6 +61,7 @@ pub struct Executor {
     fleet: String,
     runtimes: BTreeMap<RuntimeKind, Arc<dyn Runtime>>,
     slots: SlotStore,
+    evidence: EvidenceStore,
     secrets: Arc<Secrets>,
     azure: Arc<dyn Azure>,
     labels: Labels,
@@ -76,6 +78,8 @@ pub struct Means {
     pub runtimes: BTreeMap<RuntimeKind, Arc<dyn Runtime>>,
     /// The slots' directories.
     pub slots: SlotStore,
+    /// Where evidence is kept.
+    pub evidence: EvidenceStore,
     /// Credentials.
     pub secrets: Arc<Secrets>,
     /// Azure.
@@ -89,9 +93,19 @@ pub struct Means {
 impl Executor {
     /// An executor with these means.
     pub fn new(means: Means) -> Self {
-        let Means { host, fleet, runtimes, slots, secrets, azure, labels, starts_at_once } = means;
+        let Means {
+            host,
+            fleet,
+            runtimes,
+            slots,
+            evidence,
+            secrets,
+            azure,
+            labels,
+            starts_at_once,
+        } = means;
         let starts = Semaphore::new(starts_at_once.max(1));
-        Self { host, fleet, runtimes, slots, secrets, azure, labels, starts }
+        Self { host, fleet, runtimes, slots, evidence, secrets, azure, labels, starts }
     }
 
     /// Does it, within a limit.
@@ -129,6 +143,9 @@ impl Executor {
             }
             Action::Interrupt { agent, attempt } => {
                 self.interrupt(task, agent, *attempt).await.into()
+            }
+            Action::KeepEvidence { agent, attempt } => {
+                self.keep_evidence(task, agent, *attempt).await.into()
             }
             Action::Forget { agent } => self.forget(task, agent).await.into(),
             Action::Disable { agent, row } => {

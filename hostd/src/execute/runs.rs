@@ -5,9 +5,35 @@ use std::sync::Arc;
 use fleet_model::AgentName;
 use fleet_proto::logging::Report;
 use hostd_plan::{Outcome, Slot, Worker};
+use secrecy::SecretString;
+use serde_json::Value;
 
 use super::{Ended, Executor, Task, outcome};
-use crate::runtime::{RunId, RunSpec, StartWith, WorkerCheck};
+use crate::{
+    runtime::{RunId, RunSpec, StartWith, WorkerCheck},
+    scrub::Scrubber,
+};
+
+/// Shorter texts of a registration are words: names, schemes, flags.
+const SECRET_MIN: usize = 16;
+
+/// Texts of a JSON file that are long enough to be a secret.
+fn texts_of(content: &[u8]) -> Vec<SecretString> {
+    fn collect(value: Value, into: &mut Vec<SecretString>) {
+        match value {
+            Value::String(text) if text.len() >= SECRET_MIN => into.push(text.into()),
+            Value::Array(all) => all.into_iter().for_each(|value| collect(value, into)),
+            Value::Object(all) => all.into_iter().for_each(|(_, value)| collect(value, into)),
+            _ => {}
+        }
+    }
+    let text = String::from_utf8_lossy(content);
+    let mut texts = Vec::new();
+    if let Ok(value) = serde_json::from_str(text.trim_start_matches('\u{feff}')) {
+        collect(value, &mut texts);
+    }
+    texts
+}
 
 impl Executor {
     pub(super) async fn start(
@@ -121,6 +147,38 @@ impl Executor {
             WorkerCheck::Present => Worker::Present,
             WorkerCheck::Unknown(why) => Worker::Unknown(why),
         })
+    }
+
+    pub(super) async fn keep_evidence(
+        &self,
+        task: &Task,
+        agent: &AgentName,
+        attempt: u32,
+    ) -> Outcome {
+        let (runtime, _) = match self.runtime_of(task) {
+            Ok(found) => found,
+            Err(outcome) => return outcome,
+        };
+        let run = RunId { agent: agent.clone(), attempt };
+        let exhibits = match runtime.evidence(&run).await {
+            Ok(exhibits) => exhibits,
+            Err(error) => return outcome(Err(error)),
+        };
+        let (store, scrubber) = (self.evidence.clone(), self.scrubber(agent));
+        match tokio::task::spawn_blocking(move || store.keep(&run, &exhibits, &scrubber)).await {
+            Ok(Ok(place)) => Outcome::Evidence(place.display().to_string()),
+            Ok(Err(error)) => Outcome::Failed(Report(&error).to_string()),
+            Err(error) => Outcome::Failed(Report(&error).to_string()),
+        }
+    }
+
+    /// Takes out every secret that this host holds and that an agent may have met.
+    fn scrubber(&self, agent: &AgentName) -> Scrubber {
+        let files =
+            self.slots.load(agent).ok().flatten().map(|kept| kept.files).unwrap_or_default();
+        let private = files.into_iter().filter(|(name, _)| name != ".agent");
+        let texts = private.flat_map(|(_, content)| texts_of(&content));
+        Scrubber::new(self.secrets.all().into_iter().chain(texts))
     }
 
     pub(super) async fn forget(&self, task: &Task, agent: &AgentName) -> Outcome {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use fleet_model::{AgentName, Assignment, At, Condition, RowState, RuntimeKind};
+use fleet_model::{AgentName, AgentOrder, Assignment, At, Condition, RowState, RuntimeKind};
 use fleet_proto::{
     convert::{Row, RowChange},
     logging::Report,
 };
-use hostd_plan::{Action, Event, Heard, Outcome, RowId, RunListed, RunState};
-use tokio::time::Instant;
+use hostd_plan::{Action, Event, Heard, Outcome, RowId, RunListed, RunState, Unfit};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::HostLoop;
 use crate::{
@@ -35,6 +35,8 @@ pub enum Input {
     EngineUp(RuntimeKind),
     /// An engine does not answer.
     EngineDown(RuntimeKind, String),
+    /// An operator asks something of one agent; the answer comes when it is stored.
+    Order(AgentOrder, oneshot::Sender<Result<(), String>>),
     /// Conditions of the host that are found elsewhere, complete.
     Standing(Vec<Condition>),
     /// All runs of a runtime, with the mark of when they were asked for.
@@ -65,6 +67,7 @@ impl HostLoop {
             Input::Registered(run, row) => self.registered(run, row, now),
             Input::EngineUp(kind) => self.lists.need(kind, Instant::now()),
             Input::EngineDown(kind, why) => self.engine_down(kind, why, now),
+            Input::Order(order, answer) => self.order(&order, answer, now),
             Input::Standing(conditions) => self.standing = conditions,
             Input::Listed(kind, mark, listed) => self.listed(kind, mark, listed, now),
             Input::Done { action, ended } => self.done(action, ended, now),
@@ -82,6 +85,17 @@ impl HostLoop {
                 tracing::warn!("{message}");
                 self.happened("order.refused", None, None, message, now);
             }
+        }
+    }
+
+    fn order(&mut self, order: &AgentOrder, answer: oneshot::Sender<Result<(), String>>, now: At) {
+        match self.parts.known.order_agent(order, now) {
+            Ok(()) => {
+                tracing::info!(agent = %order.agent, verb = ?order.verb, "asked for by {order}");
+                self.answers.push(answer);
+            }
+            // Whoever asked may have gone.
+            Err(Unfit(why)) => drop(answer.send(Err(why))),
         }
     }
 

@@ -25,7 +25,7 @@ use fleet_model::{Condition, RuntimeKind};
 use fleet_proto::logging::Report;
 use hostd_plan::{Action, Known, Ledger, Outcome, Subject};
 use tokio::{
-    sync::{broadcast, mpsc, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -94,6 +94,8 @@ pub struct HostLoop {
     standing: Vec<Condition>,
     /// Why it is not newer, and when it is tried again.
     unstored: Option<(String, Instant)>,
+    /// Who waits until an order is stored.
+    answers: Vec<oneshot::Sender<Result<(), String>>>,
     lists: Lists,
     brake: Brake,
     alone: Alone,
@@ -110,6 +112,7 @@ impl HostLoop {
             stored: parts.known.ledger.clone(),
             standing: Vec::new(),
             unstored: None,
+            answers: Vec::new(),
             lists: Lists::new(parts.runtimes.keys().copied(), Instant::now()),
             brake: Brake::default(),
             alone: Alone::new(Instant::now()),
@@ -175,14 +178,26 @@ impl HostLoop {
         self.wake = plan.wake_after.map(|wait| Instant::now() + wait);
         if next.ledger != self.stored && !self.store(&next.ledger).await {
             // Not stored, not done. What is known stays as if it had not been planned.
+            self.answer(
+                Err("the host cannot store it; it is carried out as soon as it can".into()),
+            );
             self.tell(now);
             return;
         }
+        self.answer(Ok(()));
         self.parts.known = next;
         for action in plan.actions {
             self.begin(action);
         }
         self.tell(now);
+    }
+
+    /// Orders up to here are stored, or why they are not.
+    fn answer(&mut self, stored: Result<(), String>) {
+        for waiting in self.answers.drain(..) {
+            // Whoever asked may have gone.
+            let _ = waiting.send(stored.clone());
+        }
     }
 
     async fn store(&mut self, ledger: &Ledger) -> bool {

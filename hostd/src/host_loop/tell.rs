@@ -55,6 +55,8 @@ impl HostLoop {
         let Action::Disable { agent, row } = action else { return };
         let Some(slot) = self.parts.known.ledger.slots.get(agent) else { return };
         let why = match slot.role {
+            Role::Renew => "its run is to be replaced",
+            Role::Quarantine => "it goes into quarantine",
             Role::Remove => "it is to be removed",
             Role::Hold => "it is to stop and hold the group's last registration",
             Role::Run => "its removal was taken back meanwhile",

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, Sign, StartWith,
-    WorkerCheck, handover::Files, hub::Hub,
+    Exhibit, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, Sign,
+    StartWith, WorkerCheck, handover::Files, hub::Hub,
 };
 
 /// How fast agents are, and what goes wrong. Change it at any time by [`FakeRuntime::script`].
@@ -346,6 +346,11 @@ impl Runtime for FakeRuntime {
         }
         self.vanish(run);
         Ok(())
+    }
+
+    async fn evidence(&self, run: &RunId) -> Result<Vec<Exhibit>, RuntimeError> {
+        self.check_engine(|_| ())?;
+        Ok(vec![Exhibit { name: "log.txt", text: format!("the log of {run}") }])
     }
 
     async fn forget_slot(&self, _: &AgentName, _: &Path) -> Result<(), RuntimeError> {

@@ -242,6 +242,15 @@ pub enum RuntimeError {
     },
 }
 
+/// A text that says something about a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exhibit {
+    /// A file name: `log.txt`, `inspect.json`, …
+    pub name: &'static str,
+    /// May hold secrets.
+    pub text: String,
+}
+
 /// The verbs. Each may be repeated, each has a limit, none decides.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
@@ -269,6 +278,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Removes the remains of a run that ended or never began (not the slot's directory). One that
     /// runs is refused ([`RuntimeError::StillRuns`]), however it came to run.
     async fn ensure_removed(&self, run: &RunId) -> Result<(), RuntimeError>;
+
+    /// Everything that says what a run that ended did. Nothing begins in it any more.
+    async fn evidence(&self, run: &RunId) -> Result<Vec<Exhibit>, RuntimeError>;
 
     /// Removes what belongs to the slot: caches, root, directory.
     async fn forget_slot(

@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use fleet_model::{Assignment, CredentialRef};
+use fleet_model::{AgentOrder, Assignment, CredentialRef};
 use fleet_proto::{
     convert::{Row, WireError},
     logging::Report,
-    v1,
+    v1::{self, session_request::Message as Said},
 };
-use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{
+    mpsc::{self, error::SendError},
+    oneshot,
+};
 use zeroize::Zeroizing;
 
 use super::Parts;
@@ -37,6 +40,38 @@ pub(super) async fn rows(parts: &Parts, wire: v1::Rows) -> Passed {
     };
     let rows: Vec<Row> = wire.rows.into_iter().filter_map(read).collect();
     parts.inbox.send(Input::Rows(rows)).await
+}
+
+/// An operator's order for one agent. The answer goes back by itself, whenever the loop has it: the
+/// session goes on meanwhile.
+pub(super) async fn agent_order(
+    parts: &Parts,
+    to: &mpsc::Sender<v1::SessionRequest>,
+    wire: v1::AgentOrder,
+) -> Passed {
+    let (id, to) = (wire.id, to.clone());
+    let done = move |refused: String| v1::SessionRequest {
+        message: Some(Said::AgentOrderDone(v1::AgentOrderDone { id, refused })),
+    };
+    let order = match AgentOrder::try_from(wire) {
+        Ok(order) => order,
+        Err(error) => {
+            let why = format!("the host cannot read the order: {}", Report(&error));
+            // A session that is over needs no answer, here and below.
+            let _ = to.send(done(why)).await;
+            return Ok(());
+        }
+    };
+    let (answer, answered) = oneshot::channel();
+    tokio::spawn(async move {
+        let refused = match answered.await {
+            Ok(Ok(())) => String::new(),
+            Ok(Err(why)) => why,
+            Err(_) => "hostd ended before it took the order".to_owned(),
+        };
+        let _ = to.send(done(refused)).await;
+    });
+    parts.inbox.send(Input::Order(order, answer)).await
 }
 
 pub(super) async fn credential(parts: &Parts, wire: v1::Credential) -> Passed {

@@ -213,6 +213,9 @@ impl Talk<'_> {
             Some(Heard::Rows(rows)) => heard::rows(self.parts, rows).await,
             Some(Heard::Command(command)) => match command.command {
                 Some(v1::command::Command::SendFullReport(_)) => return self.report_all().await,
+                Some(v1::command::Command::AgentOrder(order)) => {
+                    heard::agent_order(self.parts, &self.to, order).await
+                }
                 // Of a later version: it is not for us.
                 None => Ok(()),
             },

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use fleet_model::Mode;
-use hostd::runtime::{RunId, RunState, RuntimeError, RuntimeEvent, Sign, StartWith, WorkerCheck};
+use hostd::runtime::{
+    Exhibit, RunId, RunState, RuntimeError, RuntimeEvent, Sign, StartWith, WorkerCheck,
+};
 
 use crate::{
     bench::{Bench, EngineBench, error, next},
@@ -33,6 +35,7 @@ macro_rules! all_cases {
             an_update_goes_on_in_the_same_place
             an_ended_run_is_not_started_again
             a_second_watch_hears_what_runs_do_now
+            what_ended_leaves_evidence_and_goes_as_ever
             a_forgotten_slot_leaves_nothing
         }
     };
@@ -79,6 +82,26 @@ macro_rules! engine_conformance {
     };
 }
 pub(crate) use engine_conformance;
+
+pub(crate) async fn what_ended_leaves_evidence_and_goes_as_ever(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let spec = bench.spec(1, Mode::Once);
+    runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    bench.give_job(&spec.run, SHORT).await;
+    watching.ended(&spec.run).await;
+    // Twice: whoever asked may have been killed before it wrote the answer down.
+    let evidence = runtime.evidence(&spec.run).await.unwrap();
+    let names: Vec<&str> = evidence.iter().map(|exhibit| exhibit.name).collect();
+    let again = runtime.evidence(&spec.run).await.unwrap();
+    assert_eq!(again.iter().map(|exhibit| exhibit.name).collect::<Vec<_>>(), names);
+    let said = |exhibit: &Exhibit| exhibit.text.contains("nightly") || exhibit.text.contains("Job");
+    assert!(evidence.iter().any(said), "{names:?}: {evidence:?}");
+    assert!(matches!(runtime.list().await.unwrap()[0].state, RunState::Ended(_)));
+    runtime.ensure_removed(&spec.run).await.unwrap();
+    assert!(runtime.list().await.unwrap().is_empty());
+}
 
 pub(crate) async fn a_run_says_in_order_what_it_does(bench: &dyn Bench) {
     let runtime = bench.runtime();

@@ -3,6 +3,7 @@
 
 mod azure;
 mod bad_days;
+mod health;
 mod noted;
 mod work;
 mod world;

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use fleet_model::{AgentName, ImageRef, RuntimeKind};
 use hostd::runtime::{
-    RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
+    Exhibit, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
     fake::FakeRuntime,
 };
 use tokio::sync::mpsc;
@@ -71,6 +71,11 @@ impl Runtime for Noted {
     async fn ensure_removed(&self, run: &RunId) -> Result<(), RuntimeError> {
         self.journal.note(format!("remove {run}"));
         self.fake.ensure_removed(run).await
+    }
+
+    async fn evidence(&self, run: &RunId) -> Result<Vec<Exhibit>, RuntimeError> {
+        self.journal.note(format!("evidence {run}"));
+        self.fake.evidence(run).await
     }
 
     async fn forget_slot(&self, agent: &AgentName, dir: &Path) -> Result<(), RuntimeError> {

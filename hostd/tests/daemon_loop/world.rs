@@ -19,6 +19,7 @@ use fleet_model::{
 use fleet_proto::seal::{SealKey, fingerprint};
 use hostd::{
     clock::Clock,
+    evidence::EvidenceStore,
     execute::{Executor, Means},
     host_loop::{HostLoop, Input, Parts},
     ledger_file::LedgerFile,
@@ -147,6 +148,7 @@ impl Host {
             fleet: "f".into(),
             runtimes: runtimes.clone(),
             slots: slots.clone(),
+            evidence: EvidenceStore::within(world.data()),
             secrets: Arc::clone(&secrets),
             azure: Arc::new(world.azure.clone()),
             labels: fleet_model::Labels::default(),

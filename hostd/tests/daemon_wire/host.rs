@@ -119,5 +119,6 @@ pub(crate) fn status(number: u16, phase: Phase) -> AgentStatus {
         why: "as the test says".into(),
         agent_id: Some(i64::from(number)),
         placeholder: false,
+        quarantine: None,
     }
 }

@@ -10,6 +10,7 @@ mod host;
 mod names;
 pub mod numbers;
 mod order;
+mod orders;
 mod selector;
 mod spec;
 mod status;
@@ -25,8 +26,11 @@ pub use names::{
     PoolName,
 };
 pub use order::Order;
+pub use orders::{AgentOrder, AgentVerb};
 pub use selector::{Labels, Requirement, Selector, SelectorError};
 pub use spec::{AzureTarget, GroupSpec, PoolSpec, SpecError};
-pub use status::{AgentStatus, Condition, ConditionKind, HostReport, Intent, Job, Phase, RowState};
+pub use status::{
+    AgentStatus, Condition, ConditionKind, HostReport, Intent, Job, Phase, Quarantine, RowState,
+};
 pub use template::{Cache, Entry, Limits, Mode, Package, Proxy, RuntimeKind, Template};
 pub use time::At;

@@ -24,6 +24,11 @@ pub const QUARANTINE_FAILURES: u32 = 5;
 pub const QUARANTINE_WINDOW: Duration = Duration::from_secs(30 * 60);
 /// How long a quarantined agent is kept.
 pub const QUARANTINE_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// Of a group's agents on a host at most this many per cent (at least one) put themselves into
+/// quarantine, and as many are replaced: when more fail alike, the fault is not theirs.
+pub const QUARANTINE_SHARE_PERCENT: u32 = 20;
+/// Longest quarantine that an operator may ask for.
+pub const QUARANTINE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long events are kept.
 pub const EVENTS_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// A session sends a heartbeat this often, both ways.
@@ -80,6 +85,8 @@ mod tests {
             ("QUARANTINE_FAILURES", QUARANTINE_FAILURES.to_string()),
             ("QUARANTINE_WINDOW", secs(QUARANTINE_WINDOW)),
             ("QUARANTINE_TIME", secs(QUARANTINE_TIME)),
+            ("QUARANTINE_SHARE_PERCENT", QUARANTINE_SHARE_PERCENT.to_string()),
+            ("QUARANTINE_MAX", secs(QUARANTINE_MAX)),
             ("EVENTS_KEPT", secs(EVENTS_KEPT)),
             ("HEARTBEAT", secs(HEARTBEAT)),
             ("HOST_LEASE", secs(HOST_LEASE)),

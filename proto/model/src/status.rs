@@ -156,6 +156,24 @@ pub struct AgentStatus {
     pub agent_id: Option<i64>,
     /// It only holds the pool's last registration.
     pub placeholder: bool,
+    /// It is kept aside, or on its way there.
+    #[serde(default)]
+    pub quarantine: Option<Quarantine>,
+}
+
+/// Why and how long an agent is kept aside with what is left of it. It gets no job meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// Since when.
+    pub since: At,
+    /// It ends by itself then.
+    pub until: At,
+    /// In words.
+    pub why: String,
+    /// The operator who asked for it; none: its host, after too many failures.
+    pub by: Option<String>,
+    /// Where on its host the evidence is; none while it is not collected.
+    pub evidence: Option<String>,
 }
 
 /// What Azure says about a row, as far as the fleet needs it.

@@ -19,6 +19,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+pub use agent::agent_verb;
 pub use error::WireError;
 pub use session::{Hello, Row, RowChange};
 pub use time::{at, duration, timestamp, wire_duration};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use fleet_model::*;
+use fleet_model::{numbers::QUARANTINE_MAX, *};
 use proptest::{collection::vec, option, prelude::*};
 
 use super::{Hello, Row, RowChange};
@@ -180,13 +180,13 @@ pub(super) fn agent() -> impl Strategy<Value = AgentStatus> {
     (
         (agent_name(), pool_name(), group_name(), any::<u16>(), runtime(), any::<u32>()),
         (prop::sample::select(Phase::ALL.to_vec()), at(), intents, option::of(job)),
-        ("\\PC{0,20}", option::of(any::<i64>()), any::<bool>()),
+        ("\\PC{0,20}", option::of(any::<i64>()), any::<bool>(), option::of(quarantine())),
     )
         .prop_map(
             |(
                 (agent, pool, group, slot, runtime, attempt),
                 (phase, since, intent, job),
-                (why, agent_id, placeholder),
+                (why, agent_id, placeholder, quarantine),
             )| AgentStatus {
                 agent,
                 pool,
@@ -201,8 +201,32 @@ pub(super) fn agent() -> impl Strategy<Value = AgentStatus> {
                 why,
                 agent_id,
                 placeholder,
+                quarantine,
             },
         )
+}
+
+fn quarantine() -> impl Strategy<Value = Quarantine> {
+    let said = || option::of("\\PC{1,12}");
+    (at(), at(), "\\PC{0,12}", said(), said()).prop_map(|(since, until, why, by, evidence)| {
+        Quarantine { since, until, why, by, evidence }
+    })
+}
+
+pub(super) fn agent_order() -> impl Strategy<Value = AgentOrder> {
+    let longest = QUARANTINE_MAX.as_millis() as u64;
+    let verb = prop_oneof![
+        Just(AgentVerb::Restart),
+        Just(AgentVerb::Release),
+        (1..longest).prop_map(|ms| AgentVerb::Quarantine(Duration::from_millis(ms))),
+    ];
+    let reason = option::of("[a-z]{1,12}".prop_map(|text| text.parse().expect("a reason")));
+    (agent_name(), verb, "[a-z]{1,8}", reason).prop_map(|(agent, verb, by, reason)| AgentOrder {
+        agent,
+        verb,
+        by,
+        reason,
+    })
 }
 
 pub(super) fn condition() -> impl Strategy<Value = Condition> {

@@ -32,7 +32,9 @@ proptest! {
         hello in samples::hello(),
         row in samples::row(),
         order in samples::order(),
+        agent_order in samples::agent_order(),
     ) {
+        there_and_back::<v1::AgentOrder, _>(agent_order)?;
         there_and_back::<v1::PoolSpec, _>(spec)?;
         there_and_back::<v1::GroupSpec, _>(group)?;
         there_and_back::<v1::Template, _>(template)?;
@@ -78,6 +80,7 @@ fn read_everything(bytes: &[u8]) {
     read::<v1::Hello, Hello>(bytes);
     read::<v1::Row, Row>(bytes);
     read::<v1::AgentStatus, AgentStatus>(bytes);
+    read::<v1::AgentOrder, AgentOrder>(bytes);
     read::<v1::Condition, Condition>(bytes);
 }
 

@@ -46,6 +46,10 @@ impl World {
                 self.gone.remove(attempt);
                 self.tell(Event::RunGone { agent: agent(), attempt: *attempt });
             }
+            Move::Renew => {
+                self.purse.restarts -= 1;
+                self.order_restart();
+            }
             Move::Forge(attempt, heard) => {
                 self.purse.forged -= 1;
                 self.tell(Event::Heard { agent: agent(), attempt: *attempt, heard: heard.clone() });
@@ -72,8 +76,8 @@ impl World {
                     }
                 });
                 match leaves {
-                    // Its row was never disabled: nobody could tell Azure.
-                    Some(attempt) if self.is_forced() => self.lose_job(attempt),
+                    // Its row was not disabled when it was asked: nobody could tell Azure.
+                    Some(attempt) if self.was_asked_unheard(attempt) => self.lose_job(attempt),
                     Some(_) => {
                         self.violate("a listener that was asked to end was given a job".into());
                     }
@@ -180,9 +184,10 @@ impl World {
             Action::Interrupt { attempt, .. } => {
                 self.accuse(*attempt, "asked to end");
                 self.look_at_stop(*attempt);
-                let stubborn = self.purse.stubborn > 0;
+                let (stubborn, unheard) = (self.purse.stubborn > 0, self.is_forced());
                 if let Some(run) = self.runs.get_mut(attempt).filter(|run| run.runs()) {
                     run.asked = true;
+                    run.unheard |= unheard;
                     run.stubborn |= stubborn;
                     self.purse.stubborn -= u8::from(stubborn);
                 }
@@ -210,6 +215,7 @@ impl World {
                 }
                 Outcome::Done
             }
+            Action::KeepEvidence { .. } => Outcome::Evidence("there".into()),
             Action::EnsureImage { .. } | Action::ReadRow { .. } => Outcome::Done,
         }
     }
@@ -222,6 +228,7 @@ impl World {
             row: row.map(|row| row.agent_id),
             registers: row.is_none(),
             asked: false,
+            unheard: false,
             hung: false,
             stubborn: false,
             free: None,

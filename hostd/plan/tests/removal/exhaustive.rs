@@ -142,6 +142,7 @@ const PLAIN: Purse = Purse {
     outages: 0,
     unanswered: 8,
     forces: 0,
+    restarts: 0,
 };
 
 const LIES: Purse = Purse { flips: 2, unknown: 1, forged: 1, stubborn: 1, ..PLAIN };
@@ -207,6 +208,16 @@ fn a_run_that_somebody_kills() {
 }
 
 #[test]
+fn a_run_that_an_operator_wants_replaced() {
+    explored(Purse { flips: 0, restarts: 1, ..PLAIN });
+}
+
+#[test]
+fn a_replaced_run_and_hostd_killed() {
+    explored_online(Unwanted::Gone, Purse { flips: 0, restarts: 1, crashes: 1, ..PLAIN });
+}
+
+#[test]
 fn azure_that_answers_nothing() {
     explored(Purse { outages: 1, ..PLAIN });
 }
@@ -236,6 +247,8 @@ fn two_tricks_at_once() {
     explored(Purse { pauses: 1, ..PLAIN });
     explored(Purse { flips: 2, stale: 2, ..PLAIN });
     explored(Purse { late: 1, lost: 1, ..PLAIN });
+    explored(Purse { jobs: 2, restarts: 1, ..PLAIN });
+    explored_online(Unwanted::Gone, Purse { restarts: 1, crashes: 1, ..PLAIN });
     let forced = Purse { outages: 1, unanswered: 6, forces: 1, ..PLAIN };
     explored_online(Unwanted::Held, forced);
     explored_online(Unwanted::Gone, Purse { unknown: 1, stubborn: 1, ..forced });

@@ -27,6 +27,7 @@ const PURSE: Purse = Purse {
     outages: 1,
     unanswered: 1,
     forces: 1,
+    restarts: 0,
 };
 
 /// An agent that is online, has the job if `works`, is not wanted any more, and whose host does not

@@ -42,10 +42,18 @@ impl World {
             }
             return;
         }
+        // Asked once more, whoever took the leave back meanwhile: the first time counted.
+        if self.runs.get(&attempt).is_some_and(|run| run.asked) {
+            return;
+        }
         let looked = self.runs.get(&attempt).and_then(|run| run.free);
         if looked.is_none_or(|(first, newest)| newest.since(first) < SETTLE) {
             self.violate(format!("run {attempt} was asked to end after too few looks: {looked:?}"));
         }
+    }
+
+    pub(crate) fn was_asked_unheard(&self, attempt: u32) -> bool {
+        self.is_forced() || self.runs.get(&attempt).is_some_and(|run| run.unheard)
     }
 
     /// The one exception that a leave makes: the job goes down with its listener.

@@ -58,6 +58,8 @@ pub(crate) enum Move {
     Recover,
     /// An operator gives leave to remove without it.
     Force,
+    /// An operator wants its run replaced.
+    Renew,
 }
 
 /// How an action goes.
@@ -197,6 +199,7 @@ impl World {
             }
         }
         all.extend((purse.crashes > 0).then_some(Move::Crash));
+        all.extend((purse.restarts > 0).then_some(Move::Renew));
         if purse.stale > 0 {
             all.extend((0..self.readings().len()).map(Move::Rows));
         }
@@ -266,6 +269,7 @@ impl World {
                     | Move::Flip
                     | Move::Outage
                     | Move::Force
+                    | Move::Renew
                     | Move::Lapse
                     | Move::Meddle
                     | Move::Rows(_)

@@ -37,4 +37,6 @@ pub(crate) struct Purse {
     pub(crate) unanswered: u8,
     /// Leaves of an operator to remove without Azure's word.
     pub(crate) forces: u8,
+    /// Orders of an operator to restart the agent.
+    pub(crate) restarts: u8,
 }

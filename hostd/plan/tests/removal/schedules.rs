@@ -52,6 +52,7 @@ fn purse(rng: &mut StdRng) -> Purse {
         outages: coin(2),
         unanswered: 12,
         forces: coin(1),
+        restarts: coin(1),
     }
 }
 

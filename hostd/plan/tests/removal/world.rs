@@ -8,8 +8,10 @@ use std::{
 };
 
 use fleet_model::{
-    AgentName, Assignment, At, AzureTarget, CredentialRef, Forced, GroupAssignment, Mode, Order,
-    PoolAssignment, PoolName, RowState, RuntimeKind, Template, Wanted, numbers::SETTLE,
+    AgentName, AgentOrder, AgentVerb, Assignment, At, AzureTarget, CredentialRef, Forced,
+    GroupAssignment, Mode, Order, PoolAssignment, PoolName, RowState, RuntimeKind, Template,
+    Wanted,
+    numbers::{QUARANTINE_FAILURES, SETTLE},
 };
 use hostd_plan::{
     Action, AzureFailure, Event, Known, Ledger, Outcome, RowId, RowRead, RunListed, RunState, plan,
@@ -43,6 +45,9 @@ pub(crate) struct Run {
     /// It has no registration to begin with.
     pub(crate) registers: bool,
     pub(crate) asked: bool,
+    /// That was without Azure's word. A listener that does not heed it may be given a job when Azure
+    /// is back.
+    pub(crate) unheard: bool,
     pub(crate) hung: bool,
     pub(crate) stubborn: bool,
     /// Since a leave was given: the first and the newest of the process lists that showed no worker,
@@ -150,6 +155,10 @@ fn pool() -> PoolName {
 
 fn credential() -> CredentialRef {
     CredentialRef { name: "pat".parse().expect("credential"), fingerprint: "0123456789ab".into() }
+}
+
+fn restart() -> AgentOrder {
+    AgentOrder { agent: agent(), verb: AgentVerb::Restart, by: "ann".into(), reason: None }
 }
 
 fn template() -> Arc<Template> {
@@ -273,7 +282,29 @@ impl World {
         self.think();
     }
 
+    /// Somebody looks after an agent that is about to fail too often: one in quarantine is replaced by
+    /// another, and this is a game of one.
+    fn attend(&mut self) {
+        let Some(known) = &mut self.known else { return };
+        let slot = known.ledger.slots.get(&agent());
+        let often =
+            slot.is_some_and(|slot| slot.failed_at.len() + 1 >= QUARANTINE_FAILURES as usize);
+        let runs = known.run(&agent()).is_some_and(|run| run.state == RunState::Running);
+        if often && !runs {
+            let _unfit = known.order_agent(&restart(), self.now);
+        }
+    }
+
+    /// An operator wants its run replaced; where that does not fit, nothing happens.
+    pub(crate) fn order_restart(&mut self) {
+        if let Some(known) = &mut self.known {
+            let _unfit = known.order_agent(&restart(), self.now);
+        }
+        self.think();
+    }
+
     pub(crate) fn think(&mut self) {
+        self.attend();
         let Some(known) = &mut self.known else { return };
         let plan = plan(known, self.now);
         known.begin(&plan, self.now);

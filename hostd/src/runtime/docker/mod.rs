@@ -7,6 +7,7 @@
 mod create;
 mod engine;
 mod events;
+mod evidence;
 mod follow;
 mod images;
 mod keepers;
@@ -34,7 +35,7 @@ use self::{
     memory::Memory,
 };
 use super::{
-    RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
+    Exhibit, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
     handover::Handover,
 };
 use crate::disk::{absent_is_fine, blocking};
@@ -199,6 +200,10 @@ impl Runtime for DockerRuntime {
         }
         self.memory.forget(run);
         self.drop_handover(run).await
+    }
+
+    async fn evidence(&self, run: &RunId) -> Result<Vec<Exhibit>, RuntimeError> {
+        self.exhibits(run).await
     }
 
     async fn forget_slot(&self, agent: &AgentName, slot_dir: &Path) -> Result<(), RuntimeError> {

@@ -24,14 +24,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::child::Agent;
 use super::{
-    RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, Sign, WorkerCheck,
+    Exhibit, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, Sign,
+    WorkerCheck,
     agent_env::{entry_env, listener_env},
     handover::{Handover, Holder},
     hub::Hub,
     package, proc,
     signs::{Heard, hear},
 };
-use crate::disk::absent_is_fine;
+use crate::disk::{DIAG_FILES, DIAG_MAX, absent_is_fine, newest_in};
 
 /// Begins the names of the runs' directories in a slot's directory.
 const ROOT: &str = "root-";
@@ -316,6 +317,12 @@ impl Runtime for ProcessRuntime {
             self.shared.hub.say(RuntimeEvent::Gone(run.clone()));
         }
         Ok(())
+    }
+
+    async fn evidence(&self, run: &RunId) -> Result<Vec<Exhibit>, RuntimeError> {
+        let root = self.shared.runs().get(run).map(|run| run.root.clone());
+        let text = root.map(|root| newest_in(&root.join("_diag"), DIAG_FILES, DIAG_MAX));
+        Ok(vec![Exhibit { name: "diag.txt", text: text.unwrap_or_default() }])
     }
 
     async fn forget_slot(&self, agent: &AgentName, slot_dir: &Path) -> Result<(), RuntimeError> {

@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     agent_run::{clean, record::passage},
-    disk::{absent_is_fine, blocking},
+    disk::{DIAG_FILES, DIAG_MAX, absent_is_fine, blocking, end_of, newest_in},
     runtime::{
+        Exhibit,
         agent_env::{entry_env, listener_env},
         handover::Holder,
         package,
@@ -289,6 +290,26 @@ impl Runtime for SystemdRuntime {
             absent_is_fine(fs::remove_file(&memory))
         });
         removed.await.map_err(|source| files_of(run, source))
+    }
+
+    async fn evidence(&self, run: &RunId) -> Result<Vec<Exhibit>, RuntimeError> {
+        let Some((record, _)) = self.look(run).await? else { return Ok(Vec::new()) };
+        // While hostd is away agent-run would go on with it.
+        if self.is_unit_of(run).await? {
+            self.stop(&record.unit).await?;
+        }
+        let (log, json) = (self.run_dir(run).log(), serde_json::to_string_pretty(&record));
+        let (log, diag) = blocking(move || {
+            let diag = newest_in(&record.root.join("_diag"), DIAG_FILES, DIAG_MAX);
+            Ok((end_of(&log, DIAG_MAX).unwrap_or_default(), diag))
+        })
+        .await
+        .map_err(|source| files_of(run, source))?;
+        Ok(vec![
+            Exhibit { name: "log.txt", text: log },
+            Exhibit { name: "diag.txt", text: diag },
+            Exhibit { name: "unit.json", text: json.unwrap_or_default() },
+        ])
     }
 
     async fn forget_slot(&self, agent: &AgentName, slot_dir: &Path) -> Result<(), RuntimeError> {

@@ -191,6 +191,7 @@ fn agents(
                     why: String::new(),
                     agent_id: Some(i64::from(slot) + 100_000),
                     placeholder: false,
+                    quarantine: None,
                 });
             }
         }
