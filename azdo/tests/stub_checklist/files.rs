@@ -111,3 +111,24 @@ async fn a_hard_linked_copy_is_a_root_of_its_own() {
     assert_eq!(code, 0, "{text}");
     assert!(copy.join(".agent").exists() && bench.row("b").await.is_some());
 }
+
+#[tokio::test]
+async fn a_listener_says_when_it_began_and_ended_and_its_worker_does_not() {
+    let bench = Bench::start().await;
+    let agent = bench.install();
+    agent.configured("a").await;
+    let job = bench.queue("measured", 50);
+    let mut listener = agent.listener(&["--once"]);
+    listener.env("STUB_MOMENTS", "moments");
+    let (code, text) = output(listener).await;
+    assert_eq!((code, bench.result(job).await.as_str()), (0, "succeeded"), "{text}");
+    let moments = std::fs::read_to_string(agent.root.join("moments")).unwrap();
+    let lines: Vec<(i64, String)> = moments
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(at, what)| (at.parse().unwrap(), what.to_owned()))
+        .collect();
+    let words: Vec<&str> = lines.iter().map(|(_, what)| what.as_str()).collect();
+    assert_eq!(words, ["began run", "ends run"]);
+    assert!(lines[1].0 - lines[0].0 >= 50_000_000, "the job lay between the two");
+}

@@ -23,6 +23,7 @@ mod job;
 mod key;
 mod layout;
 mod listener;
+mod moments;
 mod prompt;
 mod reauth;
 mod register;
@@ -38,11 +39,13 @@ use args::Verb;
 use environment::Environment;
 use exit::Exit;
 use layout::Layout;
+use moments::Moments;
 
 fn main() -> ExitCode {
     let mut argv = std::env::args_os().map(|a| a.to_string_lossy().into_owned());
     let called_as = argv.next().unwrap_or_default();
     let rest: Vec<String> = argv.collect();
+    let moments = Moments::of(&called_as, rest.first());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let code = runtime.block_on(Box::pin(call(&called_as, rest)));
     // A blocked look-up thread must not hold the process: its life ends with the answer.
     runtime.shutdown_background();
+    moments.ends();
     ExitCode::from(code)
 }
 
