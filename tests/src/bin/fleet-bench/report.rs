@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use crate::{
     machine::Machine,
     results::{Goal, Results, Row, Section},
-    stats::{Spread, ratios, spread},
+    stats::{Spread, percentile, ratios, spread},
 };
 
 /// Sections in the order in which they are read.
-const ORDER: [&str; 3] = ["engine", "fanout", "memory"];
+const ORDER: [&str; 4] = ["engine", "once", "fanout", "memory"];
 
 /// The page.
 pub(crate) fn page(results: &Results) -> String {
@@ -17,7 +17,8 @@ pub(crate) fn page(results: &Results) -> String {
         "# Benchmarks\n\nWritten by `make bench` (`fleet-bench report`); not edited by hand. Every \
          comparison is a ratio inside one run: the candidates take turns, round by round, on the \
          same machine. A figure is the median of its rounds with (smallest – largest); a ratio is \
-         the median of the ratios of the rounds.\n\n",
+         the median of the ratios of the rounds. In rows that say p50 or p99 it is that percentile of \
+         all samples, and a ratio is one of such percentiles.\n\n",
     );
     machine(&mut page, &results.machine);
     let known = ORDER.iter().filter_map(|name| results.sections.get(*name));
@@ -72,9 +73,10 @@ fn section(page: &mut String, section: &Section) {
     page.push_str("\n| figure | ours | floor | Swarm | ÷ floor | ÷ Swarm | goal | met |\n");
     page.push_str("|---|---|---|---|---|---|---|---|\n");
     for row in &section.rows {
-        let samples =
-            |s: &[f64]| spread(s).map_or("–".into(), |s| format!("{} {}", range(s), row.unit));
-        let ratio = |theirs: &[f64]| ratios(&row.ours, theirs).map_or("–".into(), range);
+        let samples = |s: &[f64]| {
+            figure(row, s).map_or("–".into(), |s| format!("{} {}", range(s), row.unit))
+        };
+        let ratio = |theirs: &[f64]| ratio(row, theirs).map_or("–".into(), range);
         let goals: Vec<_> = row.goals.iter().map(|goal| words(row, *goal)).collect();
         let met: Vec<_> = row.goals.iter().map(|goal| verdict(is_met(row, *goal))).collect();
         let _ = writeln!(
@@ -101,31 +103,51 @@ const fn verdict(met: bool) -> &'static str {
     if met { "yes" } else { "**missed**" }
 }
 
+/// What a row says of some of its samples.
+fn figure(row: &Row, samples: &[f64]) -> Option<Spread> {
+    row.percentile.map_or_else(|| spread(samples), |percent| percentile(samples, percent))
+}
+
+/// Cycles are no rounds: the tenth of ours has nothing to do with the tenth of the floor, so only the
+/// percentiles are compared.
+fn ratio(row: &Row, theirs: &[f64]) -> Option<Spread> {
+    if row.percentile.is_none() {
+        return ratios(&row.ours, theirs);
+    }
+    let ratio = figure(row, &row.ours)?.point / figure(row, theirs)?.point;
+    spread(&[ratio])
+}
+
 fn words(row: &Row, goal: Goal) -> String {
     match goal {
         Goal::TimesFloor(times) => format!("≤ {times} × floor"),
         Goal::TimesSwarm(times) => format!("≤ {times} × Swarm"),
         Goal::AtMost(value) => format!("≤ {value} {}", row.unit),
+        Goal::BeyondFloor(value) => format!("≤ floor + {value} {}", row.unit),
         Goal::Below(value) => format!("< {value} {}", row.unit),
     }
 }
 
 /// Without a measurement no goal is met.
 fn is_met(row: &Row, goal: Goal) -> bool {
-    let within = |spread: Option<Spread>, most: f64| spread.is_some_and(|s| s.median <= most);
+    let within = |spread: Option<Spread>, most: f64| spread.is_some_and(|s| s.point <= most);
+    let ours = figure(row, &row.ours);
     match goal {
-        Goal::TimesFloor(times) => within(ratios(&row.ours, &row.floor), times),
-        Goal::TimesSwarm(times) => within(ratios(&row.ours, &row.swarm), times),
-        Goal::AtMost(value) => within(spread(&row.ours), value),
-        Goal::Below(value) => spread(&row.ours).is_some_and(|s| s.median < value),
+        Goal::TimesFloor(times) => within(ratio(row, &row.floor), times),
+        Goal::TimesSwarm(times) => within(ratio(row, &row.swarm), times),
+        Goal::AtMost(value) => within(ours, value),
+        Goal::BeyondFloor(value) => {
+            figure(row, &row.floor).is_some_and(|floor| within(ours, floor.point + value))
+        }
+        Goal::Below(value) => ours.is_some_and(|s| s.point < value),
     }
 }
 
 fn range(spread: Spread) -> String {
     if spread.min == spread.max {
-        return digits(spread.median);
+        return digits(spread.point);
     }
-    format!("{} ({} – {})", digits(spread.median), digits(spread.min), digits(spread.max))
+    format!("{} ({} – {})", digits(spread.point), digits(spread.min), digits(spread.max))
 }
 
 /// Three digits are all that such a measurement has.
@@ -170,11 +192,33 @@ mod tests {
 
     #[test]
     fn nothing_measured_meets_nothing() {
-        for goal in [Goal::TimesFloor(2.0), Goal::TimesSwarm(2.0), Goal::AtMost(9.0)] {
+        let comparisons = [Goal::TimesFloor(2.0), Goal::TimesSwarm(2.0), Goal::BeyondFloor(9.0)];
+        for goal in comparisons.into_iter().chain([Goal::AtMost(9.0)]) {
             assert_eq!(tally(&results(Row::new("x", "s", vec![]).goal(goal))), (0, 1));
         }
         // A figure alone meets no goal that is a comparison.
-        assert_eq!(tally(&results(Row::new("x", "s", vec![1.0]).goal(Goal::TimesFloor(2.0)))).0, 0);
+        for goal in comparisons {
+            assert_eq!(tally(&results(Row::new("x", "s", vec![1.0]).goal(goal))).0, 0);
+        }
+    }
+
+    #[test]
+    fn a_percentile_is_judged_against_the_floors_same_percentile() {
+        // 98 quick ones, two slow ones: p99 is 300, however good the median is.
+        let ours = [vec![100.0; 98], vec![300.0, 400.0]].concat();
+        let floor = [vec![60.0; 98], vec![80.0, 500.0]].concat();
+        let row = |percent| Row::new("cycle", "ms", ours.clone()).floor(floor.clone()).at(percent);
+        let met = |row: Row, goal| tally(&results(row.goal(goal))).0 == 1;
+        assert!(met(row(99), Goal::BeyondFloor(220.0)) && !met(row(99), Goal::BeyondFloor(219.0)));
+        assert!(met(row(50), Goal::BeyondFloor(40.0)) && !met(row(50), Goal::BeyondFloor(39.0)));
+        assert!(met(row(99), Goal::AtMost(300.0)) && !met(row(99), Goal::AtMost(299.0)));
+        let page = page(&results(row(99).goal(Goal::BeyondFloor(250.0))));
+        let line = page.lines().find(|line| line.starts_with("| cycle")).expect("the row");
+        assert_eq!(
+            line,
+            "| cycle | 300 (100 – 400) ms | 80.0 (60.0 – 500) ms | – | 3.75 | – | ≤ floor + 250 ms | \
+             yes |"
+        );
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub(crate) struct Row {
     pub(crate) floor: Vec<f64>,
     #[serde(default)]
     pub(crate) swarm: Vec<f64>,
+    /// The row's figures are this percentile of their samples; without one, the median of rounds.
+    #[serde(default)]
+    pub(crate) percentile: Option<u8>,
     #[serde(default)]
     pub(crate) goals: Vec<Goal>,
 }
@@ -49,6 +52,9 @@ pub(crate) enum Goal {
     TimesSwarm(f64),
     /// At most this, in the row's unit.
     AtMost(f64),
+    /// At most this more than the floor, in the row's unit; in a row of a percentile, than the floor's
+    /// same percentile: what the engine itself needs once in a hundred times is not ours to undo.
+    BeyondFloor(f64),
     /// Less than this, in the row's unit.
     Below(f64),
 }
@@ -75,6 +81,11 @@ impl Row {
 
     pub(crate) fn swarm(mut self, samples: Vec<f64>) -> Self {
         self.swarm = samples;
+        self
+    }
+
+    pub(crate) fn at(mut self, percentile: u8) -> Self {
+        self.percentile = Some(percentile);
         self
     }
 
