@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make bench: measures the fleet on this machine and writes BENCHMARKS.md.
-#   bench.sh            builds for release, full rounds (about 25 minutes)
+#   bench.sh            builds for release, full rounds (about 30 minutes)
 #   QUICK=1 bench.sh    development build, one round: tries the harness; writes target/bench/quick.md
 # FLEET_BIN=DIR measures programs that were built elsewhere (or before); nothing is built then.
 set -euo pipefail
@@ -13,10 +13,11 @@ IMAGE=fleet-agent:bench
 PACKAGES=(-p hostd -p coordinator -p agentctl -p azdo -p fleet-tests --bins)
 
 plan() {
-    ENGINE=() FANOUT=() MEMORY=()
+    ENGINE=() ONCE=(--deploy "$ROOT/deploy") FANOUT=() MEMORY=()
     if [[ -n ${QUICK:-} ]]; then
         PROFILE=debug RESULTS=$OUT/quick.json PAGE=$OUT/quick.md
         ENGINE=(--rounds 1 --kills 1)
+        ONCE+=(--rounds 1 --jobs 20)
         FANOUT=(--hosts 200 --rounds 3)
         MEMORY=(--hosts 100 --seconds 20)
     else
@@ -83,6 +84,7 @@ step "building ($PROFILE)" build
 step 'agent image' agent_image
 rm -f "$RESULTS"
 step 'one engine: ours, the bare API, Docker Swarm' measure engine --image "$IMAGE" "${ENGINE[@]}"
+step 'once mode: from a listener to the next' measure once --image "$IMAGE" "${ONCE[@]}"
 step 'an order on its way to every host' measure fanout "${FANOUT[@]}"
 step 'memory, and hostd at rest' measure memory --image "$IMAGE" "${MEMORY[@]}"
 step "the page: $PAGE" bench report --out "$PAGE"

@@ -175,6 +175,18 @@ impl Simulator {
         Ok(self.http.get(url).send().await?.error_for_status()?.json().await?)
     }
 
+    /// Tells the simulator something.
+    pub(crate) async fn post(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<()> {
+        let url = format!("http://{}/_sim/{path}", self.address);
+        self.http.post(url).json(body).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// What it wrote down after entry `since`.
+    pub(crate) async fn journal(&self, since: u64) -> anyhow::Result<Vec<Entry>> {
+        self.get(&format!("journal?since={since}")).await
+    }
+
     /// Waits until so many agents of the pool have opened a session since a moment (nanoseconds
     /// since 1970); the moment of the last one of them. An agent that died without a word stays
     /// online there for minutes, so the number online would not tell.
@@ -187,7 +199,7 @@ impl Simulator {
     ) -> anyhow::Result<i64> {
         let end = Instant::now() + limit;
         loop {
-            let all: Vec<Entry> = self.get("journal?since=0").await?;
+            let all = self.journal(0).await?;
             let ours = |entry: &&Entry| {
                 entry.kind == Kind::SessionCreated
                     && entry.about.pool.as_deref() == Some(pool)

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write as _,
+    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -29,16 +30,21 @@ pub(crate) const STARTS_AT_ONCE: usize = 8;
 
 const SESSION_LIMIT: Duration = Duration::from_secs(30);
 
-/// Joins this machine to the fleet and starts hostd.
+/// Joins this machine to the fleet and starts hostd, with agents in containers.
 pub(crate) async fn start(fleet: &Fleet) -> anyhow::Result<Daemon> {
+    start_as(fleet, "docker", "[docker]\nnetwork = \"host\"\n").await
+}
+
+/// The same with another runtime, whose settings are `tables`.
+pub(crate) async fn start_as(fleet: &Fleet, runtime: &str, tables: &str) -> anyhow::Result<Daemon> {
     let dir = fleet.dir().join("hostd");
     std::fs::create_dir(&dir)?;
-    let (data, runs) = (dir.join("data"), dir.join("run"));
+    let (data, runs) = (data(fleet), dir.join("run"));
     join(fleet, &data.display().to_string()).await?;
     let config = dir.join("hostd.toml");
     let text = format!(
-        "data = {data:?}\nrun = {runs:?}\nruntimes = [\"docker\"]\nstarts_at_once = \
-         {STARTS_AT_ONCE}\n\n[docker]\nnetwork = \"host\"\n"
+        "data = {data:?}\nrun = {runs:?}\nruntimes = [{runtime:?}]\nstarts_at_once = \
+         {STARTS_AT_ONCE}\n\n{tables}"
     );
     std::fs::write(&config, text)?;
     let config = config.display().to_string();
@@ -46,6 +52,11 @@ pub(crate) async fn start(fleet: &Fleet) -> anyhow::Result<Daemon> {
     let mut hostd = Daemon::start("hostd", &fleet.programs.path("hostd"), &args, fleet.dir())?;
     in_session(fleet, &mut hostd).await?;
     Ok(hostd)
+}
+
+/// hostd's state directory.
+pub(crate) fn data(fleet: &Fleet) -> PathBuf {
+    fleet.dir().join("hostd/data")
 }
 
 /// The line that `agentctl host invite` prints, as a person would paste it: into a shell's standard
@@ -89,10 +100,15 @@ async fn in_session(fleet: &Fleet, hostd: &mut Daemon) -> anyhow::Result<()> {
 
 /// The pool that is measured: agents of `image`, a fresh one for every job.
 pub(crate) async fn create_pool(fleet: &Fleet, image: &str) -> anyhow::Result<()> {
+    create_pool_with(fleet, &["--image", image]).await
+}
+
+/// The same with agents of another kind, in the words of `agentctl pool create`.
+pub(crate) async fn create_pool_with(fleet: &Fleet, agents: &[&str]) -> anyhow::Result<()> {
     let settle = format!("{}s", SETTLE.as_secs());
     let selector = format!("lab={HOST}");
-    let more = ["--selector", &selector, "--image", image, "--mode", "once", "--settle", &settle];
-    fleet.create_pool(POOL, &[&more[..], &["--prefix", "fleet-test"]].concat()).await
+    let more = ["--selector", &selector, "--mode", "once", "--settle", &settle];
+    fleet.create_pool(POOL, &[&more[..], &["--prefix", "fleet-test"], agents].concat()).await
 }
 
 /// `agentctl scale`, until it says that it is done.

@@ -8,6 +8,7 @@ mod engine;
 mod fleet;
 mod host;
 mod machine;
+mod once;
 mod proc;
 mod report;
 mod rest;
@@ -47,6 +48,9 @@ enum Verb {
     /// Starting, replacing and removing agents on this machine's engine; against the engine's bare
     /// API and Docker Swarm.
     Engine(engine::Args),
+    /// From a listener's end to the next one in once mode, in containers and as users and units;
+    /// against the engine's bare API and bare systemd.
+    Once(once::Args),
     /// An order on its way to a thousand hosts; against a server that only writes.
     Fanout(control::FanoutArgs),
     /// Memory of coordinator and hostd, and what hostd costs at rest.
@@ -59,6 +63,9 @@ enum Verb {
     },
     /// Removes what a run that was cut off left on the engine.
     Clean,
+    /// The part of `once` that runs on a lab server.
+    #[command(hide = true)]
+    OnceServer(once::Args),
     /// The floor of `fanout`.
     #[command(hide = true)]
     FloorServer { dir: PathBuf },
@@ -97,7 +104,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     more_files()?;
     match &cli.verb {
         Verb::Report { out } => report(&cli.results, out),
-        Verb::Clean => engine::clean(&engine::events::engine().await?).await,
+        Verb::Clean => clean(&engine::events::engine().await?).await,
+        Verb::OnceServer(args) => once::on_server(args).await,
         Verb::FloorServer { dir } => control::floor_server::serve(dir).await,
         _ => Box::pin(measure(cli)).await,
     }
@@ -124,9 +132,12 @@ async fn measure(cli: Cli) -> anyhow::Result<()> {
 async fn section(verb: Verb, programs: Programs) -> anyhow::Result<(&'static str, Section)> {
     Ok(match verb {
         Verb::Engine(args) => ("engine", engine::run(programs, &args).await?),
+        Verb::Once(args) => ("once", once::run(programs, &args).await?),
         Verb::Fanout(args) => ("fanout", control::fanout(programs, &args).await?),
         Verb::Memory(args) => ("memory", memory(programs, &args).await?),
-        Verb::Report { .. } | Verb::Clean | Verb::FloorServer { .. } => bail!("nothing to measure"),
+        Verb::Report { .. } | Verb::Clean | Verb::OnceServer(_) | Verb::FloorServer { .. } => {
+            bail!("nothing to measure")
+        }
     })
 }
 
@@ -146,9 +157,15 @@ async fn memory(programs: Programs, args: &MemoryArgs) -> anyhow::Result<Section
 async fn cut_off(docker: Option<&bollard::Docker>) -> anyhow::Result<()> {
     eprintln!("  cut off; cleaning up");
     if let Some(docker) = docker {
-        engine::clean(docker).await?;
+        clean(docker).await?;
     }
     bail!("cut off; nothing was measured")
+}
+
+/// What any of the measurements may have left on the engine.
+async fn clean(docker: &bollard::Docker) -> anyhow::Result<()> {
+    engine::clean(docker).await?;
+    once::clean(docker).await
 }
 
 fn report(results: &std::path::Path, out: &std::path::Path) -> anyhow::Result<()> {

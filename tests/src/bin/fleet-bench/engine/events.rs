@@ -47,7 +47,12 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn has(&self, label: &str, value: &str) -> bool {
-        self.labels.get(label).is_some_and(|found| found == value)
+        self.label(label) == Some(value)
+    }
+
+    /// What the container's label says; its name is the label `name`.
+    pub(crate) fn label(&self, label: &str) -> Option<&str> {
+        self.labels.get(label).map(String::as_str)
     }
 }
 
@@ -95,13 +100,34 @@ impl Events {
                 return Ok(last.at);
             }
             let found = containers.len();
-            match timeout_at(end, self.stream.recv()).await {
-                Ok(Some(Ok(seen))) => self.seen.push(seen),
-                Ok(Some(Err(why))) => bail!("the engine's events cannot be read: {why}"),
-                Ok(None) => bail!("the engine's event stream ended"),
+            match timeout_at(end, self.next()).await {
+                Ok(seen) => seen.map(drop)?,
                 Err(_) => bail!("{found} of {count} containers after {limit:?}"),
             }
         }
+    }
+
+    /// The next event; it is kept as well. Dropped while it waits, it has taken none.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Seen> {
+        match self.stream.recv().await {
+            Some(Ok(seen)) => {
+                self.seen.push(seen.clone());
+                Ok(seen)
+            }
+            Some(Err(why)) => bail!("the engine's events cannot be read: {why}"),
+            None => bail!("the engine's event stream ended"),
+        }
+    }
+
+    /// Everything kept, with what has come since the last look.
+    pub(crate) fn all(&mut self) -> anyhow::Result<&[Seen]> {
+        while let Ok(event) = self.stream.try_recv() {
+            match event {
+                Ok(seen) => self.seen.push(seen),
+                Err(why) => bail!("the engine's events cannot be read: {why}"),
+            }
+        }
+        Ok(&self.seen)
     }
 
     /// Events of earlier rounds are not needed any more.
