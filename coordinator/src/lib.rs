@@ -25,6 +25,7 @@ mod host_service;
 mod housekeeping;
 mod http;
 pub mod init;
+mod logs;
 mod mailbox;
 mod metrics;
 mod places;

@@ -30,6 +30,7 @@ use crate::{
     host_service::{self, Hosts, SessionSettings},
     housekeeping,
     http::{Page, router},
+    logs::LogDesk,
     metrics::Metrics,
     places::{Places, endpoint, host_of},
     server_identity::{IdentityError, ServerIdentity},
@@ -152,12 +153,14 @@ impl Running {
         tasks.spawn(identity.clone().keep_fresh(Arc::clone(&ca), names, stop.clone()));
         tasks.spawn(housekeeping::run(Arc::clone(&store), clock, stop.clone()));
 
+        let logs = Arc::new(LogDesk::default());
         let hosts = Hosts(Arc::new(host_service::Shared {
             handle: handle.clone(),
             vault: Arc::clone(&vault),
             ca: Arc::clone(&ca),
             clock,
             settings: SessionSettings { heartbeat: config.heartbeat, lease: config.lease },
+            logs: Arc::clone(&logs),
         }));
         let operators = Operators(Arc::new(fleet_service::Shared {
             handle: handle.clone(),
@@ -167,6 +170,7 @@ impl Running {
             clock,
             places: places.clone(),
             azure,
+            logs,
             stop: stop.clone(),
         }));
         let enrolment = Enrolment::new(handle.clone(), ca, places.clone(), Arc::clone(&metrics));

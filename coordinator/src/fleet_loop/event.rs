@@ -69,6 +69,8 @@ pub(crate) enum Request {
     Hosts { host: Option<String>, reply: Reply<Vec<v1::Host>> },
     Agents { filter: Filter, reply: Reply<Vec<v1::Agent>> },
     Watch { filter: Filter, kinds: Kinds, reply: Reply<Mailbox<Changed>> },
+    FindLog { agent: String, reply: Reply<LogPlace> },
+    OpenLog { place: LogPlace, open: Box<v1::OpenLogs>, reply: Reply<()> },
     Summary { reply: Reply<Summary> },
 }
 
@@ -163,6 +165,17 @@ pub(crate) struct Regrouped {
     pub(crate) order: Order,
     pub(crate) changed: bool,
     pub(crate) pool: v1::Pool,
+}
+
+/// Where an agent's log is: which session has to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogPlace {
+    /// As asked.
+    pub(crate) agent: String,
+    /// Who keeps it.
+    pub(crate) host: HostName,
+    /// The host's session.
+    pub(crate) session: u64,
 }
 
 /// Which objects are asked for; none: all.

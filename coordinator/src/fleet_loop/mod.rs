@@ -19,6 +19,7 @@ mod event;
 mod groups;
 mod handle;
 mod hosts;
+mod logs;
 mod outbox;
 mod pools;
 mod refusals;
@@ -44,8 +45,8 @@ use crate::{
 };
 pub use denied::Denied;
 pub(crate) use event::{
-    AzureEvent, Enrol, Event, Filter, Grant, Insist, Invitation, Key, Kinds, NewCredential,
-    NewPool, Request, SessionEvent,
+    AzureEvent, Enrol, Event, Filter, Grant, Insist, Invitation, Key, Kinds, LogPlace,
+    NewCredential, NewPool, Request, SessionEvent,
 };
 use fleet_model::At;
 use fleet_proto::logging::Report;

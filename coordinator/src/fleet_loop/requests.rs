@@ -88,6 +88,14 @@ impl State {
                 };
                 turn.settle(reply, known.map(|()| begin));
             }
+            Request::FindLog { agent, reply } => {
+                let found = self.find_log(agent);
+                turn.settle(reply, found.map(|place| |_: &mut State| place));
+            }
+            Request::OpenLog { place, open, reply } => {
+                let asked = self.open_log(&place, *open);
+                turn.settle(reply, asked.map(|()| |_: &mut State| ()));
+            }
             Request::Summary { reply } => {
                 let now = turn.now;
                 turn.reply(reply, move |state| state.summary(now));

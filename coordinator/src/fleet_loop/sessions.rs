@@ -23,7 +23,10 @@ use fleet_model::{
     AgentName, AgentOrder, AgentStatus, Assignment, At, CredentialName, CredentialRef, HostName,
     HostReport,
 };
-use fleet_proto::convert::{Hello, Row, RowChange};
+use fleet_proto::{
+    convert::{Hello, Row, RowChange},
+    v1,
+};
 use tonic::Status;
 
 use super::{
@@ -311,6 +314,17 @@ impl Sessions {
         if let Some(live) = self.live.get(host) {
             live.outbox.change(|outbox| outbox.agent_orders.push((id, order.clone())));
         }
+    }
+
+    /// The number of a host's session.
+    pub(crate) fn number(&self, host: &HostName) -> Option<u64> {
+        self.live.get(host).map(|live| live.session)
+    }
+
+    /// Asks for a log in that session; false: it is over.
+    pub(crate) fn open_log(&self, host: &HostName, session: u64, open: v1::OpenLogs) -> bool {
+        let live = self.live.get(host).filter(|live| live.session == session);
+        live.map(|live| live.outbox.change(|outbox| outbox.logs.push(open))).is_some()
     }
 
     /// Ends the session of a host that may no longer have one.

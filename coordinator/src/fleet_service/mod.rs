@@ -5,6 +5,7 @@ mod create;
 mod groups;
 mod history;
 mod invite;
+mod logs;
 mod watch;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::{
     clock::Clock,
     credentials::Vault,
     fleet_loop::{Denied, Filter, FleetHandle, Insist, Request as Ask},
+    logs::LogDesk,
     places::Places,
     status::operator,
     store::Store,
@@ -41,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) places: Places,
     pub(crate) azure: AzureSettings,
+    pub(crate) logs: Arc<LogDesk>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -54,6 +57,7 @@ type Answer<T> = Result<Response<T>, Status>;
 impl FleetService for Operators {
     type WatchStream = ReceiverStream<Result<v1::WatchResponse, Status>>;
     type ListEventsStream = ReceiverStream<Result<v1::ListEventsResponse, Status>>;
+    type LogsStream = ReceiverStream<Result<v1::LogsResponse, Status>>;
 
     async fn create_pool(
         &self,
@@ -196,6 +200,11 @@ impl FleetService for Operators {
         let order = AgentOrder { agent, verb, by, reason: said(&reason)? };
         let agent = self.0.handle.ask(|reply| Ask::OrderAgent { order, reply }).await?;
         Ok(Response::new(v1::OrderAgentResponse { agent: Some(agent) }))
+    }
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
+        let by = operator(&request)?;
+        Ok(Response::new(logs::open(&self.0, request.into_inner(), &by).await?))
     }
 }
 

@@ -1,5 +1,7 @@
-//! `HostService`: the sessions of hosts, and the renewal of their certificates.
+//! `HostService`: the sessions of hosts, the logs that they were asked for, and the renewal of their
+//! certificates.
 
+mod logs;
 mod session;
 
 use std::{sync::Arc, time::Duration};
@@ -18,6 +20,7 @@ use crate::{
     clock::Clock,
     credentials::Vault,
     fleet_loop::{Enrol, FleetHandle},
+    logs::LogDesk,
     signer, status,
 };
 
@@ -41,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) ca: Arc<Ca>,
     pub(crate) clock: Clock,
     pub(crate) settings: SessionSettings,
+    pub(crate) logs: Arc<LogDesk>,
 }
 
 /// See the module.
@@ -77,6 +81,21 @@ impl HostService for Hosts {
         let (host, certificate) = status::host(&request)?;
         let renewed = self.renewed(&host, certificate, &request.into_inner().csr_pem).await?;
         Ok(Response::new(renewed))
+    }
+
+    type LogsStream = ReceiverStream<Result<v1::LogsUploadResponse, Status>>;
+
+    async fn logs(
+        &self,
+        request: Request<Streaming<v1::LogsUpload>>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let (host, _) = status::host(&request)?;
+        let (answer, stream) = mpsc::channel(1);
+        // Answered at once: what limits calls until their answer must not limit a log that is
+        // followed for hours.
+        let desk = Arc::clone(&self.0.logs);
+        tokio::spawn(logs::offered(desk, host, request.into_inner(), answer));
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 

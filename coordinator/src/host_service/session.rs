@@ -64,6 +64,7 @@ pub(super) async fn run(
         why = write(&shared, grant.outbox, &outgoing) => why,
         () = outgoing.closed() => "the connection is gone".to_owned(),
     };
+    shared.logs.session_ended(&host, session, &why);
     // Fails only when the daemon ends.
     let _ = shared.handle.tell(SessionEvent::Closed { host, session, why }).await;
 }
@@ -236,6 +237,10 @@ async fn send_all(shared: &Shared, content: Outbox, outgoing: &Outgoing) -> Resu
         let command = Some(v1::command::Command::AgentOrder(order));
         let command = v1::Command { command };
         send(outgoing, session_response::Message::Command(command)).await?;
+    }
+    for open in content.logs {
+        let command = Some(v1::command::Command::OpenLogs(open));
+        send(outgoing, session_response::Message::Command(v1::Command { command })).await?;
     }
     let rows: Vec<v1::Row> = content.rows.into_values().map(Into::into).collect();
     for rows in rows.chunks(ROWS_PER_MESSAGE) {

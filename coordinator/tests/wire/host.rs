@@ -37,6 +37,8 @@ pub(crate) struct Host {
 pub(crate) struct Session {
     outgoing: mpsc::Sender<v1::SessionRequest>,
     incoming: Streaming<v1::SessionResponse>,
+    /// The connection that it is on.
+    pub(crate) client: HostServiceClient<Channel>,
     /// Secrets that came before the last assignment.
     pub(crate) secrets: Vec<v1::Credential>,
 }
@@ -106,8 +108,9 @@ impl Host {
             .send(v1::SessionRequest { message: Some(hello) })
             .await
             .expect("a new channel has room");
-        let opened = self.client(bench).session(ReceiverStream::new(messages)).await?;
-        Ok(Session { outgoing, incoming: opened.into_inner(), secrets: Vec::new() })
+        let mut client = self.client(bench);
+        let opened = client.session(ReceiverStream::new(messages)).await?;
+        Ok(Session { outgoing, incoming: opened.into_inner(), client, secrets: Vec::new() })
     }
 
     /// A session that was welcomed.

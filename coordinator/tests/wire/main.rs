@@ -6,6 +6,7 @@ mod enrolment;
 mod forced;
 mod groups;
 mod host;
+mod logs;
 mod operators;
 mod page;
 mod recovery;

@@ -38,6 +38,9 @@ pub(crate) struct State {
     hosts: BTreeMap<String, v1::Host>,
     agents: BTreeMap<String, v1::Agent>,
     pub(crate) events: Vec<v1::Event>,
+    /// What every agent wrote, and how its log breaks off.
+    pub(crate) lines: Vec<v1::LogLine>,
+    pub(crate) broken: Option<Status>,
     pub(crate) read_only: String,
     /// One for each watcher to come; without one, the watcher gets the present state and silence.
     pub(crate) scripts: VecDeque<Vec<Act>>,
@@ -429,6 +432,27 @@ impl FleetService for Fake {
         }
         let said = tokio_stream::iter(said);
         Ok(Response::new(match request.follow {
+            true => Box::pin(said.chain(tokio_stream::pending())),
+            false => Box::pin(said),
+        }))
+    }
+
+    type LogsStream = Answers<v1::LogsResponse>;
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
+        let request = self.enter(request, "logs")?;
+        let mut state = self.state();
+        if !state.agents.contains_key(&request.agent) {
+            return Err(Status::not_found(format!("there is no agent {}", request.agent)));
+        }
+        let v1::LogsRequest { follow, tail, since, .. } = request;
+        state.log.push(format!("follow {follow}, tail {tail:?}, since {}", since.is_some()));
+        let broken = state.broken.clone();
+        let said = state.lines.clone().into_iter().map(|line| Ok(vec![line]));
+        let said: Vec<Result<_, Status>> = said.chain(broken.clone().map(Err)).collect();
+        let said =
+            tokio_stream::iter(said).map(|lines| lines.map(|lines| v1::LogsResponse { lines }));
+        Ok(Response::new(match follow && broken.is_none() {
             true => Box::pin(said.chain(tokio_stream::pending())),
             false => Box::pin(said),
         }))

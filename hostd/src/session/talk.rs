@@ -217,7 +217,7 @@ impl Talk<'_> {
                     heard::agent_order(self.parts, &self.to, order).await
                 }
                 // Of a later version: it is not for us.
-                None => Ok(()),
+                Some(v1::command::Command::OpenLogs(_)) | None => Ok(()),
             },
             Some(Heard::Heartbeat(_) | Heard::Welcome(_)) | None => Ok(()),
         };

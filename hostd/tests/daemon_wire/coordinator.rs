@@ -95,10 +95,18 @@ impl Session {
     }
 }
 
+/// A log that a host offers.
+pub(crate) struct Log {
+    pub(crate) from: Streaming<v1::LogsUpload>,
+    /// Dropped, the host is told that nobody reads any more.
+    pub(crate) answer: mpsc::Sender<Result<v1::LogsUploadResponse, Status>>,
+}
+
 #[derive(Clone)]
 struct Script {
     ca: Arc<Ca>,
     sessions: mpsc::Sender<Session>,
+    logs: mpsc::Sender<Log>,
     renewals: Arc<AtomicUsize>,
     readmissions: Arc<AtomicUsize>,
     /// Life of the certificates that a join gives.
@@ -110,6 +118,7 @@ struct Script {
 pub(crate) struct Coordinator {
     script: Script,
     pub(crate) sessions: mpsc::Receiver<Session>,
+    pub(crate) logs: mpsc::Receiver<Log>,
     pub(crate) address: SocketAddr,
     pub(crate) enroll: SocketAddr,
     stop: CancellationToken,
@@ -124,10 +133,12 @@ impl Coordinator {
 
     async fn listen(ca: Arc<Ca>, address: &str, enroll: &str) -> Self {
         let (to, sessions) = mpsc::channel(16);
+        let (offered, logs) = mpsc::channel(32);
         let day = Life::of(Duration::from_secs(24 * 3600));
         let script = Script {
             ca: Arc::clone(&ca),
             sessions: to,
+            logs: offered,
             renewals: Arc::default(),
             readmissions: Arc::default(),
             life: Arc::new(Mutex::new(day)),
@@ -148,7 +159,7 @@ impl Coordinator {
             tokio::spawn(serve(listener, mutual, tls::server().add_service(hosts), stop.clone())),
             tokio::spawn(serve(enrolling, plain, tls::server().add_service(joins), stop.clone())),
         ];
-        Self { script, sessions, address, enroll, stop, serving }
+        Self { script, sessions, logs, address, enroll, stop, serving }
     }
 
     /// As `kill -9` and a new start at the same addresses.
@@ -215,6 +226,18 @@ impl HostService for Script {
         let session = Session { host, from: request.into_inner(), to };
         self.sessions.send(session).await.map_err(|_| Status::unavailable("ending"))?;
         Ok(Response::new(Box::pin(ReceiverStream::new(said))))
+    }
+
+    type LogsStream = ReceiverStream<Result<v1::LogsUploadResponse, Status>>;
+
+    async fn logs(
+        &self,
+        request: Request<Streaming<v1::LogsUpload>>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let (answer, stream) = mpsc::channel(1);
+        let log = Log { from: request.into_inner(), answer };
+        self.logs.send(log).await.map_err(|_| Status::unavailable("ending"))?;
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 
     async fn renew(

@@ -57,6 +57,16 @@ pub const READMIT_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub const REPLICAS_MAX: u32 = 500_000;
 /// Most agents of one pool on one host: the slot number of a name stays readable.
 pub const SLOTS_MAX: u16 = 999;
+/// A host that is asked for a log begins to tell it within this time.
+pub const LOG_OFFER_LIMIT: Duration = Duration::from_secs(10);
+/// Logs that are read at the same time, of all hosts together.
+pub const LOGS_MAX: u32 = 64;
+/// Logs that are read at the same time of one host.
+pub const LOGS_PER_HOST: u32 = 16;
+/// Most bytes of a log in one message.
+pub const LOG_CHUNK_MAX: u32 = 64 * 1024;
+/// Most bytes of a log's line; what is longer is cut, and says so.
+pub const LOG_LINE_MAX: u32 = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -101,6 +111,11 @@ mod tests {
             ("READMIT_WINDOW", secs(READMIT_WINDOW)),
             ("REPLICAS_MAX", REPLICAS_MAX.to_string()),
             ("SLOTS_MAX", SLOTS_MAX.to_string()),
+            ("LOG_OFFER_LIMIT", secs(LOG_OFFER_LIMIT)),
+            ("LOGS_MAX", LOGS_MAX.to_string()),
+            ("LOGS_PER_HOST", LOGS_PER_HOST.to_string()),
+            ("LOG_CHUNK_MAX", LOG_CHUNK_MAX.to_string()),
+            ("LOG_LINE_MAX", LOG_LINE_MAX.to_string()),
         ]
     }
 

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use fleet_model::numbers::LOGS_PER_HOST;
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -26,9 +27,18 @@ const READY_MAX: usize = 64;
 /// Until the next try when the system refuses a connection (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A tonic server that notices dead clients: HTTP/2 pings every 10 s, given up after 20 s.
+/// What a client may send on one stream before somebody reads it.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// What it may send on all its streams. Larger than what streams that nobody reads can hold (a host
+/// uploads at most so many logs at the same time), so that its heartbeats always come through.
+const CONNECTION_WINDOW: u32 = (LOGS_PER_HOST + 8) * STREAM_WINDOW;
+
+/// A tonic server that notices dead clients: HTTP/2 pings every 10 s, given up after 20 s. A stream
+/// that is not read holds back no other one of its connection.
 pub fn server() -> tonic::transport::Server {
     tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_LIMIT))
 }

@@ -128,4 +128,13 @@ impl host_service::HostService for WhoAmI {
         };
         Ok(Response::new(v1::RenewResponse { certificate_pem, ca_pem: String::new() }))
     }
+
+    type LogsStream = tokio_stream::Empty<Result<v1::LogsUploadResponse, Status>>;
+
+    async fn logs(
+        &self,
+        _: Request<Streaming<v1::LogsUpload>>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        Err(Status::unimplemented("no log is asked for"))
+    }
 }

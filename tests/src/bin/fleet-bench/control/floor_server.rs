@@ -117,6 +117,15 @@ impl HostService for Bare {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
+    type LogsStream = ReceiverStream<Result<v1::LogsUploadResponse, Status>>;
+
+    async fn logs(
+        &self,
+        _: Request<Streaming<v1::LogsUpload>>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        Err(Status::unimplemented("no log is asked for"))
+    }
+
     /// Writes to all streams; answers when each has been handed its message.
     async fn renew(
         &self,
