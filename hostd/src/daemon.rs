@@ -30,6 +30,7 @@ use crate::{
     host_loop::{HostLoop, Input, Parts},
     identity::{IdentityError, IdentityStore, renew},
     ledger_file::{LedgerError, LedgerFile},
+    logs::Logs,
     only_one::{OnlyOne, OnlyOneError},
     runtime::{
         self, Runtime,
@@ -116,6 +117,12 @@ impl Daemon {
         self.watch(&kept, &lines, &stop, &mut beside);
         let (in_session, session) = watched::channel(false);
         let (view, seen) = watched::channel(Arc::default());
+        let logs = Logs {
+            runtimes: self.runtimes.clone(),
+            slots: kept.slots.clone(),
+            secrets: Arc::clone(&kept.secrets),
+            view: seen.clone(),
+        };
         let (history, told) = broadcast::channel(HISTORY);
         // The loop first: it shows the view that the session begins with.
         let turning = HostLoop::new(Parts {
@@ -146,6 +153,7 @@ impl Daemon {
             history: told,
             inbox: lines.to_loop,
             secrets: kept.secrets,
+            logs: Arc::new(logs),
             in_session,
             channel,
         };

@@ -11,6 +11,7 @@ pub mod execute;
 pub mod host_loop;
 pub mod identity;
 pub mod ledger_file;
+pub mod logs;
 pub mod only_one;
 pub mod runtime;
 pub mod scrub;

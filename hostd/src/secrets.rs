@@ -5,7 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,7 @@ pub struct Secrets {
     dir: PathBuf,
     key: Arc<SealKey>,
     held: Mutex<BTreeMap<CredentialName, Held>>,
+    deliveries: AtomicU64,
 }
 
 struct Held {
@@ -66,7 +70,12 @@ impl Secrets {
     /// Reads what was kept. A file that cannot be read is left out and told in the log: the
     /// coordinator delivers it again.
     pub fn load(data: &Path, key: Arc<SealKey>) -> Self {
-        let secrets = Self { dir: data.join("credentials"), key, held: Mutex::default() };
+        let secrets = Self {
+            dir: data.join("credentials"),
+            key,
+            held: Mutex::default(),
+            deliveries: AtomicU64::new(0),
+        };
         for name in names(&secrets.dir) {
             match secrets.read(&name) {
                 Ok(held) => {
@@ -99,11 +108,6 @@ impl Secrets {
         Ok(Held { fingerprint, secret, since: Instant::now(), stored: true })
     }
 
-    /// All that are held, for who must not let them out.
-    pub fn all(&self) -> Vec<SecretString> {
-        self.held().values().map(|held| held.secret.clone()).collect()
-    }
-
     /// Takes a delivered credential. It is held from then on, even when it cannot be stored.
     ///
     /// # Errors
@@ -120,6 +124,7 @@ impl Secrets {
             stored: false,
         };
         self.held().insert(name.clone(), held);
+        self.deliveries.fetch_add(1, Ordering::Release);
         self.store(name, secret)
     }
 
@@ -136,6 +141,16 @@ impl Secrets {
     /// The secret of that name, with its fingerprint.
     pub fn get(&self, name: &CredentialName) -> Option<(SecretString, String)> {
         self.held().get(name).map(|held| (held.secret.clone(), held.fingerprint.clone()))
+    }
+
+    /// All secrets, for whoever has to keep them out of something.
+    pub fn all(&self) -> Vec<SecretString> {
+        self.held().values().map(|held| held.secret.clone()).collect()
+    }
+
+    /// Rises with each delivery: [`Secrets::all`] may have changed.
+    pub fn delivery(&self) -> u64 {
+        self.deliveries.load(Ordering::Acquire)
     }
 
     /// What is held, by name.

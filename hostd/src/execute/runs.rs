@@ -5,35 +5,13 @@ use std::sync::Arc;
 use fleet_model::AgentName;
 use fleet_proto::logging::Report;
 use hostd_plan::{Outcome, Slot, Worker};
-use secrecy::SecretString;
-use serde_json::Value;
 
 use super::{Ended, Executor, Task, outcome};
 use crate::{
+    logs::private,
     runtime::{RunId, RunSpec, StartWith, WorkerCheck},
     scrub::Scrubber,
 };
-
-/// Shorter texts of a registration are words: names, schemes, flags.
-const SECRET_MIN: usize = 16;
-
-/// Texts of a JSON file that are long enough to be a secret.
-fn texts_of(content: &[u8]) -> Vec<SecretString> {
-    fn collect(value: Value, into: &mut Vec<SecretString>) {
-        match value {
-            Value::String(text) if text.len() >= SECRET_MIN => into.push(text.into()),
-            Value::Array(all) => all.into_iter().for_each(|value| collect(value, into)),
-            Value::Object(all) => all.into_iter().for_each(|(_, value)| collect(value, into)),
-            _ => {}
-        }
-    }
-    let text = String::from_utf8_lossy(content);
-    let mut texts = Vec::new();
-    if let Ok(value) = serde_json::from_str(text.trim_start_matches('\u{feff}')) {
-        collect(value, &mut texts);
-    }
-    texts
-}
 
 impl Executor {
     pub(super) async fn start(
@@ -176,9 +154,7 @@ impl Executor {
     fn scrubber(&self, agent: &AgentName) -> Scrubber {
         let files =
             self.slots.load(agent).ok().flatten().map(|kept| kept.files).unwrap_or_default();
-        let private = files.into_iter().filter(|(name, _)| name != ".agent");
-        let texts = private.flat_map(|(_, content)| texts_of(&content));
-        Scrubber::new(self.secrets.all().into_iter().chain(texts))
+        Scrubber::new(self.secrets.all().into_iter().chain(private(&files)))
     }
 
     pub(super) async fn forget(&self, task: &Task, agent: &AgentName) -> Outcome {

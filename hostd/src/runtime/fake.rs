@@ -16,7 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Exhibit, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, Sign,
-    StartWith, WorkerCheck, handover::Files, hub::Hub,
+    StartWith, WorkerCheck,
+    handover::Files,
+    hub::Hub,
+    log::{LogQuery, LogStream},
+    tape::Tape,
 };
 
 /// How fast agents are, and what goes wrong. Change it at any time by [`FakeRuntime::script`].
@@ -95,6 +99,7 @@ struct Run {
     mode: Mode,
     state: RunState,
     job: Option<String>,
+    tape: Tape,
     /// Which of its starts: what an earlier one had planned is void.
     life: u32,
 }
@@ -114,6 +119,9 @@ impl FakeRuntime {
     }
 
     fn sign(&self, run: &RunId, sign: Sign) {
+        if let Some(text) = said(&sign) {
+            self.writes(run, &text);
+        }
         self.say(RuntimeEvent::Sign(run.clone(), sign));
     }
 
@@ -168,15 +176,30 @@ impl FakeRuntime {
                 return;
             }
             (it.state, it.job) = (RunState::Ended(Some(code)), None);
+            it.tape.set_over(true);
         }
         self.say(RuntimeEvent::Ended(run.clone(), Some(code)));
     }
 
     /// Somebody else removed the container.
     pub fn vanish(&self, run: &RunId) {
-        if self.state().runs.remove(run).is_some() {
+        let gone = self.state().runs.remove(run);
+        if let Some(it) = gone {
+            it.tape.set_over(true);
             self.say(RuntimeEvent::Gone(run.clone()));
         }
+    }
+
+    /// The listener writes a line that means nothing.
+    pub fn writes(&self, run: &RunId, text: &str) {
+        if let Some(it) = self.state().runs.get(run) {
+            it.tape.write(text);
+        }
+    }
+
+    /// How many follow the log of this run at this moment.
+    pub fn log_readers(&self, run: &RunId) -> usize {
+        self.state().runs.get(run).map_or(0, |it| it.tape.readers())
     }
 
     /// The listener says something.
@@ -252,6 +275,7 @@ impl FakeRuntime {
                 RunState::Created | RunState::Ended(Some(3 | 4)) => {
                     calls.starts += 1;
                     (it.state, it.life) = (RunState::Running, it.life + 1);
+                    it.tape.set_over(false);
                     Ok(Some(it.life))
                 }
                 RunState::Ended(code) => Err(RuntimeError::Refused {
@@ -269,11 +293,24 @@ impl FakeRuntime {
             mode: spec.template.mode,
             state: RunState::Running,
             job: None,
+            tape: Tape::default(),
             life: 1,
         };
         runs.insert(spec.run.clone(), run);
         Ok(Some(1))
     }
+}
+
+/// As a listener would write it.
+fn said(sign: &Sign) -> Option<String> {
+    Some(match sign {
+        Sign::Registering => "fleet-entry: registering".to_owned(),
+        Sign::Registered(_) => "fleet-entry: registered".to_owned(),
+        Sign::Listening => "Listening for Jobs".to_owned(),
+        Sign::JobStarted(name) => format!("Running job: {name}"),
+        Sign::JobFinished { name, result } => format!("Job {name} completed with result: {result}"),
+        _ => return None,
+    })
 }
 
 #[async_trait]
@@ -381,6 +418,13 @@ impl Runtime for FakeRuntime {
             Some(_) => WorkerCheck::Present,
             None => WorkerCheck::None,
         }
+    }
+
+    async fn logs(&self, run: &RunId, query: &LogQuery) -> Result<LogStream, RuntimeError> {
+        self.check_engine(|_| ())?;
+        let state = self.state();
+        let it = state.runs.get(run).ok_or_else(|| RuntimeError::NoRun(run.clone()))?;
+        Ok(it.tape.read(query))
     }
 
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken) {

@@ -18,11 +18,13 @@ pub mod docker;
 pub mod fake;
 mod handover;
 mod hub;
+pub mod log;
 mod package;
 pub(crate) mod proc;
 pub mod process;
 pub mod signs;
 pub mod systemd;
+mod tape;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
@@ -220,6 +222,9 @@ pub enum RuntimeError {
     /// The run to be removed runs: nothing was done to it.
     #[error("{0} still runs: it is not removed")]
     StillRuns(RunId),
+    /// There is nothing of this run on this host (any more).
+    #[error("there is nothing of {0} on this host")]
+    NoRun(RunId),
     /// The engine answered with a refusal.
     #[error("{doing}: {why}")]
     Refused {
@@ -294,6 +299,14 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Does a worker live in this run? From outside: no process in the run is asked.
     async fn worker(&self, run: &RunId) -> WorkerCheck;
+
+    /// What the run wrote, raw: see [`log::LogStream`]. [`RuntimeError::NoRun`] when its log is gone, or
+    /// not there yet.
+    async fn logs(
+        &self,
+        run: &RunId,
+        query: &log::LogQuery,
+    ) -> Result<log::LogStream, RuntimeError>;
 
     /// Says what it sees until `stop`. For each run that runs already (after a restart of hostd) it
     /// also says the newest signs, so that a run is adopted with what it is doing.

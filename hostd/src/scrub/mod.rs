@@ -20,6 +20,7 @@ use std::{borrow::Cow, ops::Range};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 
+pub(crate) use self::lines::Pieces;
 pub use self::lines::{LINE_MAX, Line, Lines};
 
 /// What stands in the place of a secret.

@@ -9,6 +9,7 @@
 
 mod backoff;
 mod heard;
+mod logs;
 mod talk;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::{
     clock::jittered,
     host_loop::Input,
     identity::{IdentityStore, join::readmit},
+    logs::Logs,
     runtime::Runtime,
     secrets::Secrets,
     view::{Happened, View},
@@ -89,6 +91,8 @@ pub struct Parts {
     pub inbox: mpsc::Sender<Input>,
     /// Where credentials go.
     pub secrets: Arc<Secrets>,
+    /// Where logs come from.
+    pub logs: Arc<Logs>,
     /// Whether there is a session.
     pub in_session: watch::Sender<bool>,
     /// The connection, while there is a session.

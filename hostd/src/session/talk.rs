@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Streaming, transport::Channel};
 
-use super::{End, Parts, Talked, ended, heard, spread};
+use super::{End, Parts, Talked, ended, heard, logs::Uploads, spread};
 use crate::view::{Happened, View};
 
 /// Until the coordinator's first word, connecting included.
@@ -36,6 +36,9 @@ struct Talk<'a> {
     /// What the coordinator was told last.
     shown: Arc<View>,
     lease: Duration,
+    /// The connection.
+    channel: Channel,
+    uploads: Uploads,
 }
 
 pub(super) async fn talk(
@@ -74,11 +77,11 @@ pub(super) async fn talk(
             }
         },
     };
-    parts.channel.send_replace(Some(channel));
+    parts.channel.send_replace(Some(channel.clone()));
     parts.in_session.send_replace(true);
     let (heartbeat, lease) = pace(&welcome);
     greet(parts, &welcome);
-    let talk = Talk { parts, to, shown, lease };
+    let talk = Talk { parts, to, shown, lease, channel, uploads: Uploads::default() };
     Talked { end: talk.go_on(from, heartbeat, stop).await, welcomed: true }
 }
 
@@ -216,8 +219,12 @@ impl Talk<'_> {
                 Some(v1::command::Command::AgentOrder(order)) => {
                     heard::agent_order(self.parts, &self.to, order).await
                 }
+                Some(v1::command::Command::OpenLogs(open)) => {
+                    self.uploads.begin(&self.parts.logs, &self.channel, open);
+                    Ok(())
+                }
                 // Of a later version: it is not for us.
-                Some(v1::command::Command::OpenLogs(_)) | None => Ok(()),
+                None => Ok(()),
             },
             Some(Heard::Heartbeat(_) | Heard::Welcome(_)) | None => Ok(()),
         };

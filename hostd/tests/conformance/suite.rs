@@ -37,9 +37,16 @@ macro_rules! all_cases {
             a_second_watch_hears_what_runs_do_now
             what_ended_leaves_evidence_and_goes_as_ever
             a_forgotten_slot_leaves_nothing
+            a_log_is_told_and_narrowed
+            a_followed_log_goes_on_with_the_next_run
+            a_log_that_nobody_reads_is_left
         }
     };
 }
+pub(crate) use crate::suite_logs::{
+    a_followed_log_goes_on_with_the_next_run, a_log_is_told_and_narrowed,
+    a_log_that_nobody_reads_is_left,
+};
 pub(crate) use all_cases;
 
 /// A test of each case.
@@ -174,7 +181,7 @@ pub(crate) async fn started_twice_is_one(bench: &dyn Bench) {
 }
 
 /// Starts a run with a token and returns the registration that it made.
-async fn registered(
+pub(crate) async fn registered(
     bench: &dyn Bench,
     watching: &mut Watching,
     spec: &hostd::runtime::RunSpec,

@@ -95,7 +95,7 @@ impl Machine {
             ("groups of processes", "find /sys/fs/cgroup -type d -name '*fleet-agent*'"),
             (
                 "processes",
-                "ps -eo user:32,args | grep -E '^(az-|4000[0-9])|[A]gent[.]|[a]gent-run'",
+                "ps -eo user:32,args | grep -E '^(az-|4000[0-9])|[A]gent[.]|[a]gent-run|[u]nit=fleet-agent'",
             ),
             ("mounts", "grep -E '/home|/opt/fleet' /proc/self/mountinfo"),
             ("loop devices", "losetup -a"),

@@ -14,6 +14,7 @@ use fleet_model::{AgentName, ImageRef, RuntimeKind};
 use hostd::runtime::{
     Exhibit, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
     fake::FakeRuntime,
+    log::{LogQuery, LogStream},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +96,10 @@ impl Runtime for Noted {
     async fn worker(&self, run: &RunId) -> WorkerCheck {
         self.journal.note(format!("worker {run}"));
         self.fake.worker(run).await
+    }
+
+    async fn logs(&self, run: &RunId, query: &LogQuery) -> Result<LogStream, RuntimeError> {
+        self.fake.logs(run, query).await
     }
 
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken) {

@@ -99,7 +99,7 @@ impl Session {
 pub(crate) struct Log {
     pub(crate) from: Streaming<v1::LogsUpload>,
     /// Dropped, the host is told that nobody reads any more.
-    pub(crate) answer: mpsc::Sender<Result<v1::LogsUploadResponse, Status>>,
+    _answer: mpsc::Sender<Result<v1::LogsUploadResponse, Status>>,
 }
 
 #[derive(Clone)]
@@ -235,7 +235,7 @@ impl HostService for Script {
         request: Request<Streaming<v1::LogsUpload>>,
     ) -> Result<Response<Self::LogsStream>, Status> {
         let (answer, stream) = mpsc::channel(1);
-        let log = Log { from: request.into_inner(), answer };
+        let log = Log { from: request.into_inner(), _answer: answer };
         self.logs.send(log).await.map_err(|_| Status::unavailable("ending"))?;
         Ok(Response::new(ReceiverStream::new(stream)))
     }

@@ -12,9 +12,11 @@ use hostd::{
         join::{self, Invitation, JoinError},
         renew,
     },
-    runtime::fake::FakeRuntime,
+    logs::Logs,
+    runtime::{Runtime, fake::FakeRuntime},
     secrets::Secrets,
     session::{self, Parts, Way},
+    slots::SlotStore,
     view::{Happened, View},
 };
 use tokio::{
@@ -49,6 +51,7 @@ pub(crate) async fn join_with(
 
 /// One life of a host's session.
 pub(crate) struct Host {
+    pub(crate) runtime: FakeRuntime,
     pub(crate) view: watch::Sender<Arc<View>>,
     pub(crate) history: broadcast::Sender<Happened>,
     pub(crate) heard: mpsc::Receiver<Input>,
@@ -60,9 +63,9 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn start(data: &Path) -> Self {
-        let key = Arc::new(SealKey::load_or_create(&data.join("seal.key")).expect("a key"));
+        let key = || SealKey::load_or_create(&data.join("seal.key")).expect("a key");
         let identity = Arc::new(IdentityStore::load(data).expect("joined"));
-        let secrets = Arc::new(Secrets::load(data, key));
+        let secrets = Arc::new(Secrets::load(data, Arc::new(key())));
         let (view, seen) = watch::channel(Arc::default());
         let (history, told) = broadcast::channel(64);
         let (inbox, heard) = mpsc::channel(64);
@@ -70,23 +73,32 @@ impl Host {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(renew::keep_fresh(Arc::clone(&identity), open, stop.clone()));
+        let runtime = FakeRuntime::new();
+        let served: Arc<dyn Runtime> = Arc::new(runtime.clone());
+        let logs = Arc::new(Logs {
+            runtimes: [(RuntimeKind::Fake, Arc::clone(&served))].into(),
+            slots: SlotStore::within(data, Arc::new(key())),
+            secrets: Arc::clone(&secrets),
+            view: seen.clone(),
+        });
         let parts = Parts {
             identity: Arc::clone(&identity),
             way: Way::default(),
             labels: [("rack".parse().expect("a key"), "r1".to_owned())].into(),
             capacity: Some(7),
-            runtimes: vec![Arc::new(FakeRuntime::new())],
+            runtimes: vec![served],
             boot_id: "boot".into(),
             instance_id: "instance".into(),
             view: seen,
             history: told,
             inbox,
             secrets: Arc::clone(&secrets),
+            logs,
             in_session: watch::Sender::new(false),
             channel,
         };
         tasks.spawn(session::run(parts, stop.clone()));
-        Self { view, history, heard, secrets, identity, stop, tasks }
+        Self { runtime, view, history, heard, secrets, identity, stop, tasks }
     }
 
     pub(crate) async fn hear(&mut self) -> Input {

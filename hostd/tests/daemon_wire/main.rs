@@ -3,5 +3,6 @@
 
 mod coordinator;
 mod host;
+mod logs;
 mod program;
 mod session;

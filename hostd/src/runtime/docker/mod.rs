@@ -14,6 +14,7 @@ mod keepers;
 mod labels;
 mod logs;
 mod memory;
+mod read_log;
 mod steps;
 mod top;
 
@@ -37,6 +38,7 @@ use self::{
 use super::{
     Exhibit, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
     handover::Handover,
+    log::{LogQuery, LogStream},
 };
 use crate::disk::{absent_is_fine, blocking};
 
@@ -72,7 +74,7 @@ impl DockerSettings {
 pub struct DockerRuntime {
     settings: DockerSettings,
     labels: BTreeMap<String, String>,
-    engine: Engine,
+    engine: Arc<Engine>,
     images: Images,
     handover: Handover,
     memory: Memory,
@@ -82,7 +84,7 @@ impl DockerRuntime {
     /// Nothing is connected yet: an engine may come later than hostd.
     pub fn new(settings: DockerSettings) -> Self {
         Self {
-            engine: Engine::new(settings.socket.clone()),
+            engine: Arc::new(Engine::new(settings.socket.clone())),
             images: Images::default(),
             handover: Handover::new(settings.runs_dir.clone()),
             memory: Memory::default(),
@@ -237,6 +239,16 @@ impl Runtime for DockerRuntime {
             }
             Ok(RunState::Running) | Err(_) => WorkerCheck::Unknown(why),
         }
+    }
+
+    async fn logs(&self, run: &RunId, query: &LogQuery) -> Result<LogStream, RuntimeError> {
+        match self.state(&run.to_string()).await {
+            Ok(_) => {}
+            Err(EngineError::Absent(_)) => return Err(RuntimeError::NoRun(run.clone())),
+            Err(error) => return Err(error.while_doing("looking at the container")),
+        }
+        let docker = self.engine.client().await?;
+        Ok(read_log::read(Arc::clone(&self.engine), docker, run, query.clone()))
     }
 
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken) {

@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 
 use super::{
     DockerRuntime, create,
-    engine::{ASK, CHANGE, EngineError},
+    engine::{ASK, CHANGE, Engine, EngineError},
     labels, top,
 };
 use crate::{
@@ -24,6 +24,23 @@ use crate::{
         RunId, RunSeen, RunSpec, RunState, RuntimeError, agent_env::listener_env, handover::Holder,
     },
 };
+
+/// One container's state.
+pub(super) async fn state_of(engine: &Engine, name: &str) -> Result<RunState, EngineError> {
+    let name = name.to_owned();
+    let inspected = engine
+        .call(ASK, "looking at the container", |d| async move {
+            d.inspect_container(&name, None::<InspectContainerOptions>).await
+        })
+        .await?;
+    let state = inspected.state.unwrap_or_default();
+    let code = state.exit_code.and_then(|code| i32::try_from(code).ok());
+    Ok(match (state.status, state.running) {
+        (Some(ContainerStateStatusEnum::CREATED), _) => RunState::Created,
+        (_, Some(false)) => RunState::Ended(code),
+        _ => RunState::Running,
+    })
+}
 
 impl DockerRuntime {
     /// All runs of this host, as the engine lists them, with what starts their listener.
@@ -51,20 +68,7 @@ impl DockerRuntime {
 
     /// One container's state.
     pub(super) async fn state(&self, name: &str) -> Result<RunState, EngineError> {
-        let name = name.to_owned();
-        let inspected = self
-            .engine
-            .call(ASK, "looking at the container", |d| async move {
-                d.inspect_container(&name, None::<InspectContainerOptions>).await
-            })
-            .await?;
-        let state = inspected.state.unwrap_or_default();
-        let code = state.exit_code.and_then(|code| i32::try_from(code).ok());
-        Ok(match (state.status, state.running) {
-            (Some(ContainerStateStatusEnum::CREATED), _) => RunState::Created,
-            (_, Some(false)) => RunState::Ended(code),
-            _ => RunState::Running,
-        })
+        state_of(&self.engine, name).await
     }
 
     pub(super) async fn top(&self, name: &str) -> Result<ContainerTopResponse, EngineError> {

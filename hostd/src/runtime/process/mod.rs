@@ -29,8 +29,10 @@ use super::{
     agent_env::{entry_env, listener_env},
     handover::{Handover, Holder},
     hub::Hub,
+    log::{LogQuery, LogStream},
     package, proc,
     signs::{Heard, hear},
+    tape::Tape,
 };
 use crate::disk::{DIAG_FILES, DIAG_MAX, absent_is_fine, newest_in};
 
@@ -69,6 +71,7 @@ struct Run {
     group: GroupName,
     slot: u16,
     root: PathBuf,
+    tape: Tape,
     process: Arc<Process>,
 }
 
@@ -95,6 +98,10 @@ impl Shared {
 
     fn process(&self, run: &RunId) -> Option<Arc<Process>> {
         self.runs().get(run).map(|run| run.process.clone())
+    }
+
+    fn tape(&self, run: &RunId) -> Option<Tape> {
+        self.runs().get(run).map(|run| run.tape.clone())
     }
 
     fn say(&self, run: &RunId, sign: Sign) {
@@ -141,27 +148,37 @@ impl Shared {
             handle.map_err(|source| files_of(&spec.run, "watching the processes", source))?;
         let (state, seen) = watch::channel(RunState::Running);
         let process = Arc::new(Process { leader: agent.leader, handle, state: seen });
+        // A run that goes on after its update goes on with its log.
+        let tape = self.tape(&spec.run).unwrap_or_default();
+        tape.set_over(false);
         let run = Run {
             pool: spec.pool.clone(),
             group: spec.group.clone(),
             slot: spec.slot,
             root,
+            tape: tape.clone(),
             process,
         };
         self.runs().insert(spec.run.clone(), run);
         self.hub.say(RuntimeEvent::Started(spec.run.clone()));
-        tokio::spawn(Self::attend(self.clone(), spec.run.clone(), agent, state));
+        tokio::spawn(Self::attend(self.clone(), spec.run.clone(), agent, state, tape));
         Ok(())
     }
 
     /// Until the listener ended, and its last line was heard.
-    async fn attend(self: Arc<Self>, run: RunId, mut agent: Agent, state: watch::Sender<RunState>) {
+    async fn attend(
+        self: Arc<Self>,
+        run: RunId,
+        mut agent: Agent,
+        state: watch::Sender<RunState>,
+        tape: Tape,
+    ) {
         let output = agent.child.stdout.take();
         let reading = {
-            let (shared, run) = (self.clone(), run.clone());
+            let (shared, run, tape) = (self.clone(), run.clone(), tape.clone());
             tokio::spawn(async move {
                 if let Some(output) = output {
-                    shared.listen(&run, output).await;
+                    shared.listen(&run, output, &tape).await;
                 }
             })
         };
@@ -171,15 +188,18 @@ impl Shared {
         });
         let _ = timeout(DRAIN, reading).await;
         self.drop_token(&run);
+        tape.set_over(true);
         state.send_replace(RunState::Ended(code));
         self.hub.say(RuntimeEvent::Ended(run, code));
     }
 
-    async fn listen(&self, run: &RunId, output: impl AsyncRead + Unpin) {
+    async fn listen(&self, run: &RunId, output: impl AsyncRead + Unpin, tape: &Tape) {
         let mut output = BufReader::new(output);
         let mut line = Vec::new();
         while matches!(output.read_until(b'\n', &mut line).await, Ok(1..)) {
-            match hear(&String::from_utf8_lossy(&line)) {
+            let text = String::from_utf8_lossy(&line);
+            tape.write(text.trim_end());
+            match hear(&text) {
                 None => {}
                 Some(Heard::Registered) => self.registered(run),
                 Some(Heard::Sign(sign)) => self.say(run, sign),
@@ -355,6 +375,11 @@ impl Runtime for ProcessRuntime {
             // Its group was ended with it.
             _ => WorkerCheck::None,
         }
+    }
+
+    async fn logs(&self, run: &RunId, query: &LogQuery) -> Result<LogStream, RuntimeError> {
+        let tape = self.shared.tape(run).ok_or_else(|| RuntimeError::NoRun(run.clone()))?;
+        Ok(tape.read(query))
     }
 
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken) {

@@ -11,6 +11,8 @@
 
 pub(crate) mod bus;
 mod follow;
+mod journal;
+mod journal_entry;
 mod packages;
 mod unit;
 mod users;

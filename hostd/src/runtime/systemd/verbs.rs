@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::{
     AgentName, CancellationToken, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError,
     RuntimeEvent, RuntimeKind, SystemdRuntime, UnitRecord, WorkerCheck, bus::BusError, files_of,
-    follow, mpsc, proc, unit, users::AgentUser,
+    follow, journal, mpsc, proc, unit, users::AgentUser,
 };
 use crate::{
     agent_run::{clean, record::passage},
@@ -19,6 +19,7 @@ use crate::{
         Exhibit,
         agent_env::{entry_env, listener_env},
         handover::Holder,
+        log::{LogQuery, LogStream},
         package,
     },
 };
@@ -348,6 +349,11 @@ impl Runtime for SystemdRuntime {
             Err(error) => return WorkerCheck::Unknown(error.to_string()),
         };
         self.bus.worker_of(&record).await
+    }
+
+    async fn logs(&self, run: &RunId, query: &LogQuery) -> Result<LogStream, RuntimeError> {
+        // Of all its runs: the journal keeps what earlier ones said, and goes on with later ones.
+        journal::read(&run.agent, query)
     }
 
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken) {
