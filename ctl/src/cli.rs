@@ -9,7 +9,7 @@ use crate::{
     connect::Session,
     error::Failure,
     help,
-    verbs::{agent, completion, events, get, group, host, pool, scale, status},
+    verbs::{agent, completion, events, get, group, host, logs, pool, scale, status},
 };
 
 /// Runs self-hosted pipeline agents on many lab servers from one place.
@@ -45,6 +45,7 @@ enum Verb {
     Status(status::Status),
     Get(get::Get),
     Events(events::Events),
+    Logs(logs::Logs),
     Host(host::Host),
     Pool(pool::Pool),
     Group(group::Group),
@@ -62,6 +63,7 @@ impl Cli {
             Verb::Status(verb) => Box::pin(verb.run(global)).await,
             Verb::Get(verb) => Box::pin(verb.run(global)).await,
             Verb::Events(verb) => Box::pin(verb.run(global)).await,
+            Verb::Logs(verb) => Box::pin(verb.run(global)).await,
             Verb::Host(verb) => Box::pin(verb.run(global)).await,
             Verb::Pool(verb) => Box::pin(verb.run(global)).await,
             Verb::Group(verb) => Box::pin(verb.run(global)).await,

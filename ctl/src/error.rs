@@ -67,7 +67,10 @@ impl Failure {
             words => words.to_owned(),
         };
         let failure = Self::new(exit, format!("cannot {what}"));
+        // One that names somebody else who cannot be reached knows better what helps.
+        let own = status.code() == Code::Unavailable;
         match (next_step(status.code()), cause.split_once("; ")) {
+            (Some(_), Some((cause, advice))) if own => failure.because(cause).next(advice),
             (Some(step), _) => failure.because(cause).next(step),
             (None, Some((cause, advice))) => failure.because(cause).next(advice),
             (None, None) => failure.because(cause),
@@ -164,6 +167,15 @@ mod tests {
         let text = Failure::answered("scale x", &status).to_string();
         let said = ["error: cannot scale x", "  cause: the store is old"];
         assert_eq!(text, format!("{}\n  next: run `coordinator recover`", said.join("\n")));
+    }
+
+    #[test]
+    fn who_cannot_be_reached_may_know_better_what_helps() {
+        let status = Status::unavailable("host h1 is away; read its journal");
+        let text = Failure::answered("read", &status).to_string();
+        assert_eq!(text, "error: cannot read\n  cause: host h1 is away\n  next: read its journal");
+        let text = Failure::answered("read", &Status::unavailable("gone")).to_string();
+        assert!(text.contains("next: try again"), "{text}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil::DateTime, tz::TimeZone};
 
 /// A moment from the wire; none when it is absent or out of the calendar.
 pub(crate) fn at(wire: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
@@ -52,6 +52,46 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Duration::try_from(length).map_err(|_| error())
 }
 
+/// Where a look into the past begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// So long ago.
+    Age(Duration),
+    /// At this moment.
+    At(Timestamp),
+}
+
+impl Since {
+    /// The moment, as seen from `now`. None: before 1970, which is no bound.
+    pub(crate) fn moment(self, now: Timestamp) -> Option<Timestamp> {
+        let at = match self {
+            Self::Age(age) => now.checked_sub(age).ok()?,
+            Self::At(at) => at,
+        };
+        (at >= Timestamp::UNIX_EPOCH).then_some(at)
+    }
+}
+
+/// Reads a length of time, or a moment: `2026-11-21T10:00:00Z`, or this machine's time of day
+/// without a zone, `2026-11-21 10:00`.
+///
+/// # Errors
+/// A sentence that says what is expected.
+pub(crate) fn since(text: &str) -> Result<Since, String> {
+    let civil = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::system()).ok();
+    let moment = || text.parse::<Timestamp>().ok().or_else(|| Some(civil()?.timestamp()));
+    let error = || {
+        format!(
+            "{text:?} is neither a length of time like 10m or 2h nor a moment like \
+             2026-11-21T10:00:00Z"
+        )
+    };
+    match parse(text) {
+        Ok(age) => Ok(Since::Age(age)),
+        Err(_) => moment().map(Since::At).ok_or_else(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +122,19 @@ mod tests {
         }
         for text in ["", "5", "-5m", "soon", "1 month", "5m5"] {
             assert!(parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_look_into_the_past_begins_some_time_ago_or_at_a_moment() {
+        let now: Timestamp = "2026-11-21T10:00:00Z".parse().expect("a moment");
+        let begins = |text| since(text).expect(text).moment(now).map(|at| at.to_string());
+        assert_eq!(begins("10m"), Some("2026-11-21T09:50:00Z".to_owned()));
+        assert_eq!(begins("2026-11-20T10:00:00+02:00"), Some("2026-11-20T08:00:00Z".to_owned()));
+        assert!(begins("2026-11-20 10:00").is_some_and(|at| at.starts_with("2026-11-")));
+        assert_eq!(begins("9999w"), None);
+        for text in ["", "yesterday", "10", "2026-11-41"] {
+            assert!(since(text).expect_err("no time").contains("neither"), "{text}");
         }
     }
 

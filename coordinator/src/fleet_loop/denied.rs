@@ -27,7 +27,7 @@ pub enum Denied {
     #[error("there is no agent {0:?}; `agentctl get agents` lists them all")]
     UnknownAgent(String),
     /// Only the host could do it, and it is not in session.
-    #[error("host {host} is not in session, it was last heard of at {heard}; {instead}")]
+    #[error("host {host} is not in session (last heard of at {heard}); {instead}")]
     HostAway {
         /// The host.
         host: HostName,

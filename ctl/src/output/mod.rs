@@ -161,6 +161,11 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
 }
 
+/// As [`plain`], for what a program wrote in columns.
+pub(crate) fn plain_but_tabs(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '·' } else { c }).collect()
+}
+
 /// As [`plain`], for our own texts over several lines.
 fn plain_lines(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '·' } else { c }).collect()

@@ -5,12 +5,14 @@
 mod agent;
 mod event;
 mod host;
+mod line;
 mod pool;
 
 pub(crate) use agent::Agent;
 pub(crate) use event::Event;
 use fleet_proto::v1;
 pub(crate) use host::Host;
+pub(crate) use line::{Line, LineKind};
 pub(crate) use pool::{Credential, Group, Placed, Pool};
 use serde::Serialize;
 

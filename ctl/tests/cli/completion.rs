@@ -32,6 +32,7 @@ async fn names_of_the_fleet_are_completed() {
     assert_eq!(complete(&world, &["get", "agents", "--host", "svc"]).await, ["svcstr-server-2"]);
     let agents = complete(&world, &["get", "agents", "nightly-svc-"]).await;
     assert_eq!(agents.len(), 3, "{agents:?}");
+    assert_eq!(complete(&world, &["logs", "nightly-svc-"]).await, agents);
     assert!(complete(&world, &["po"]).await.contains(&"pool".to_owned()));
 }
 

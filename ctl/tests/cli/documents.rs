@@ -156,6 +156,7 @@ async fn what_is_printed_is_what_the_schema_says() {
     });
     let bare = fleet_proto::v1::Event { seq: 2, ..Default::default() };
     state.events = vec![event(1, "pool.scaled", "", "0 → 3"), bare];
+    state.lines = crate::logs::lines();
     let world = World::start(state).await;
     let schema = Schema::load();
     for (def, args) in [
@@ -171,6 +172,10 @@ async fn what_is_printed_is_what_the_schema_says() {
     let lines: Vec<&str> = shown.lines().skip(2).collect();
     assert_eq!(lines.len(), 2, "{shown}");
     lines.iter().for_each(|line| schema.check("event", &json(line)));
+    let shown = world.run(&["logs", "nightly-svc-svcstr-server-2-01", "-o", "json"]).await;
+    let lines: Vec<&str> = shown.lines().skip(2).collect();
+    assert_eq!(lines.len(), 6, "{shown}");
+    lines.iter().for_each(|line| schema.check("line", &json(line)));
 }
 
 #[tokio::test]
