@@ -1,6 +1,7 @@
 //! A whole coordinator in one process, spoken to over real mutual TLS by scripted hosts and an
 //! operator. Ports are the system's choice; nothing waits for a fixed time.
 
+mod agent_orders;
 mod azure;
 mod enrolment;
 mod forced;

@@ -8,6 +8,7 @@
 
 mod days;
 mod fleet;
+mod single;
 mod units;
 
 use std::time::Instant;
@@ -31,6 +32,8 @@ const DAYS: &[Day] = &[
     ("hostd is killed, then away: units work on", units::hostd_away),
     ("listeners that hang after their job make room", units::hanging_listeners),
     ("jobs rain while containers and units come and go", units::rain),
+    ("single agents are restarted, kept aside and released", single::orders),
+    ("an agent that keeps failing is kept aside, and another takes its place", single::failing),
     ("Azure is away, and an operator insists with a reason", units::forced),
     ("the server of units loses power", units::power_cut),
     ("a busy unit ends its job, and nothing of it stays", units::leaving),

@@ -2,10 +2,10 @@
 
 use crate::fleet::{BJW, Fleet, TK5};
 
-const POOL: &str = "mixed";
+pub(crate) const POOL: &str = "mixed";
 const COUNT: u64 = 6;
 /// What the other pools have at this time of the day.
-const BESIDE: [(&str, u64); 3] = [("nightly-svc", 10), ("nightly", 12), (POOL, COUNT)];
+pub(crate) const BESIDE: [(&str, u64); 3] = [("nightly-svc", 10), ("nightly", 12), (POOL, COUNT)];
 
 pub(crate) fn one_pool_two_groups(fleet: &Fleet) {
     assert_eq!(traces(fleet), [""; 0], "the server has nothing of agents yet");
@@ -135,7 +135,7 @@ fn jobs(fleet: &Fleet, count: u64, seconds: &str) {
     fleet.within(60, "the jobs have succeeded", || succeeded(fleet) == done + count);
 }
 
-fn succeeded(fleet: &Fleet) -> u64 {
+pub(crate) fn succeeded(fleet: &Fleet) -> u64 {
     fleet.summary()["jobs"]["succeeded"].as_u64().unwrap_or(0)
 }
 
