@@ -98,6 +98,38 @@ fn the_fifth_failure_sets_an_agent_aside_with_its_evidence_and_another_takes_its
 }
 
 #[test]
+fn a_row_that_it_may_have_made_is_found_and_disabled() {
+    let mut story = Story::new();
+    story.assign(1, false);
+    story.answer(&Outcome::Done);
+    story.answer(&Outcome::Done);
+    // Never a word of a registration, and Azure knows the name: a run that nobody heard made a row.
+    for _ in 0..QUARANTINE_FAILURES {
+        let attempt = story.known.ledger.slots[&agent(1)].attempt;
+        story.tell(Event::RunEnded { agent: agent(1), attempt, code: Some(71) });
+        let quarantined = |story: &Story| story.quarantine().is_some();
+        for _ in 0..6 {
+            story.wait(BACKOFF_MAX / 10);
+            for action in story.act() {
+                let outcome = match &action {
+                    // As long as it tries, Azure cannot say whose the name is.
+                    Action::ReadRow { .. } if !quarantined(&story) => Outcome::Row(RowRead::Gone),
+                    Action::ReadRow { .. } => {
+                        row(!story.known.ledger.slots[&agent(1)].disabled_by_us, false, None)
+                    }
+                    Action::KeepEvidence { .. } => Outcome::Evidence("there".into()),
+                    _ => Outcome::Done,
+                };
+                story.tell(Event::Done { action, outcome });
+            }
+        }
+    }
+    let slot = &story.known.ledger.slots[&agent(1)];
+    assert_eq!(slot.role, Role::Quarantine);
+    assert_eq!((slot.row, slot.disabled_by_us), (Some(ROW), true), "{slot:?}");
+}
+
+#[test]
 fn failures_that_are_far_apart_or_not_its_own_set_nobody_aside() {
     let mut seldom = Story::idle(1);
     for _ in 0..20 {

@@ -113,13 +113,18 @@ fn aside(known: &Known, agent: &AgentName, slot: &Slot, step: Removal, now: At) 
     if let (None, Some((_, attempt))) = (evidence, left) {
         return Next::Do(Action::KeepEvidence { agent: agent.clone(), attempt: *attempt });
     }
+    let read_when_due = || {
+        let due = known.looks.get(agent).map_or(now, |look| look.next);
+        read_row(agent, slot, due, now)
+    };
     match (step, slot.row) {
+        // It may have made one without a word.
+        (_, None) if slot.row_unsure => read_when_due(),
         (Removal::Disabling | Removal::Unheard { .. }, Some(row)) => {
             Next::Do(Action::Disable { agent: agent.clone(), row })
         }
         (Removal::Watching | Removal::Settling { .. } | Removal::Checking, Some(_)) => {
-            let due = known.looks.get(agent).map_or(now, |look| look.next);
-            read_row(agent, slot, due, now)
+            read_when_due()
         }
         _ => Next::Wait,
     }

@@ -103,7 +103,9 @@ pub(crate) async fn what_ended_leaves_evidence_and_goes_as_ever(bench: &dyn Benc
     let names: Vec<&str> = evidence.iter().map(|exhibit| exhibit.name).collect();
     let again = runtime.evidence(&spec.run).await.unwrap();
     assert_eq!(again.iter().map(|exhibit| exhibit.name).collect::<Vec<_>>(), names);
-    let said = |exhibit: &Exhibit| exhibit.text.contains("nightly") || exhibit.text.contains("Job");
+    let said = |exhibit: &Exhibit| {
+        ["Job", spec.run.agent.as_str()].iter().any(|word| exhibit.text.contains(word))
+    };
     assert!(evidence.iter().any(said), "{names:?}: {evidence:?}");
     assert!(matches!(runtime.list().await.unwrap()[0].state, RunState::Ended(_)));
     runtime.ensure_removed(&spec.run).await.unwrap();

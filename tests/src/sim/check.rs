@@ -1,8 +1,8 @@
 //! What must hold, while it runs and at its end.
 
-use fleet_model::{HostName, PoolName, Wanted};
+use fleet_model::{AgentName, HostName, PoolName, Wanted};
 
-use hostd_plan::RunState;
+use hostd_plan::{Role, RunState};
 
 use super::{World, azure::JobState};
 
@@ -103,6 +103,11 @@ fn between_runs(world: &World, pool: &PoolName) -> usize {
         .count()
 }
 
+fn is_aside(world: &World, agent: &AgentName) -> bool {
+    let slots = world.hosts.values().filter_map(|host| host.disk.slots.get(agent));
+    slots.into_iter().any(|slot| slot.role == Role::Quarantine)
+}
+
 fn check_pool(
     world: &World,
     fleet: &coordinator_plan::Fleet,
@@ -116,7 +121,12 @@ fn check_pool(
         let counts = view.counts;
         violations.push(format!("{pool}: wanted {wanted}, counts {counts:?}"));
     }
-    let rows: Vec<_> = world.azure.rows.values().filter(|row| row.pool == *pool).collect();
+    let rows = world.azure.rows.values().filter(|row| row.pool == *pool);
+    // What is kept aside has a row too: disabled and offline, and in no count.
+    let (aside, rows): (Vec<_>, Vec<_>) = rows.partition(|row| is_aside(world, &row.name));
+    if let Some(row) = aside.iter().find(|row| row.enabled || row.session.is_some()) {
+        violations.push(format!("{} is aside, and could be given a job", row.name));
+    }
     let online = rows.iter().filter(|row| row.session.is_some() && row.silent.is_none()).count();
     // A listener between two runs is offline for a moment.
     if online > wanted as usize || online + between_runs(world, pool) < wanted as usize {

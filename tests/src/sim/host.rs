@@ -249,6 +249,7 @@ impl World {
                 Outcome::Done
             }
             Action::Forget { .. } => Outcome::Done,
+            Action::KeepEvidence { .. } => Outcome::Evidence("on its disk".into()),
             _ => Outcome::Failed("not an engine's action".into()),
         }
     }
