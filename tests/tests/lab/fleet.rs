@@ -106,10 +106,15 @@ impl Fleet {
 
     /// agentctl with the fleet's credential.
     pub(crate) fn ctl(&self, args: &[&str]) -> Ran {
+        run(&mut self.agentctl(args))
+    }
+
+    /// The same, to be run by the caller.
+    pub(crate) fn agentctl(&self, args: &[&str]) -> Command {
         let mut command = Command::new(target().join("debug/agentctl"));
         command.env("AGENTCTL_CONFIG", self.dir.join("agentctl.toml"));
-        command.env("AGENTCTL_ENDPOINT", &self.endpoint);
-        run(command.args(args))
+        command.env("AGENTCTL_ENDPOINT", &self.endpoint).args(args);
+        command
     }
 
     /// agentctl, which must end with 0.

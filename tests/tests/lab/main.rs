@@ -8,6 +8,7 @@
 
 mod days;
 mod fleet;
+mod logs;
 mod single;
 mod units;
 
@@ -29,6 +30,7 @@ const DAYS: &[Day] = &[
     ("fewer agents: idle ones go, busy ones end their job", days::scale_down),
     ("a server is cut off for a minute", days::cut_off),
     ("one pool of containers and of users with units", units::one_pool_two_groups),
+    ("an agent's log is read, from container and unit alike", logs::read),
     ("hostd is killed, then away: units work on", units::hostd_away),
     ("listeners that hang after their job make room", units::hanging_listeners),
     ("jobs rain while containers and units come and go", units::rain),

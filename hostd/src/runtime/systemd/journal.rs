@@ -32,7 +32,7 @@ const COMPLAINT_MAX: u64 = 1000;
 /// Begins to read. The program ends with the stream.
 pub(super) fn read(agent: &AgentName, query: &LogQuery) -> Result<LogStream, RuntimeError> {
     let mut child = Command::new("journalctl")
-        .args(arguments(agent, query))
+        .args(arguments(agent, query, machine().as_deref()))
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("LC_ALL", "C")
@@ -63,7 +63,14 @@ pub(super) fn read(agent: &AgentName, query: &LogQuery) -> Result<LogStream, Run
     Ok(stream.boxed())
 }
 
-fn arguments(agent: &AgentName, query: &LogQuery) -> Vec<String> {
+/// This machine's id; none: it has none that could be read.
+fn machine() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/machine-id").ok()?;
+    let id = text.trim();
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
+fn arguments(agent: &AgentName, query: &LogQuery, machine: Option<&str>) -> Vec<String> {
     let tail = query.tail.map_or_else(|| "all".to_owned(), |tail| tail.to_string());
     let mut all = vec![
         format!("--unit={}", unit::name(agent)),
@@ -72,12 +79,16 @@ fn arguments(agent: &AgentName, query: &LogQuery) -> Vec<String> {
         "--all".to_owned(),
         "--quiet".to_owned(),
         "--no-pager".to_owned(),
+        // Of all boots: by itself --follow takes the present one only, by an id that a sandbox may
+        // hide. It also takes what other machines left here, so this one is named below.
+        "--merge".to_owned(),
         format!("--lines={tail}"),
     ];
     // In whole seconds; what is too old in the first one is left out here.
     let since = query.since.max(query.after);
     all.extend(since.map(|since| format!("--since=@{}", since.as_second())));
     all.extend(query.follow.then(|| "--follow".to_owned()));
+    all.extend(machine.map(|id| format!("_MACHINE_ID={id}")));
     all
 }
 
@@ -136,15 +147,16 @@ mod tests {
     fn the_program_gets_arguments_of_ours_only() {
         let agent: AgentName = "nightly-h-1-07".parse().unwrap();
         let fixed = ["--unit=fleet-agent-nightly-h-1-07.service", "--output=json", "--all"];
-        let all = arguments(&agent, &LogQuery::default());
+        let all = arguments(&agent, &LogQuery::default(), None);
         assert_eq!(all[..3], fixed);
-        assert_eq!(all[5..], ["--lines=all"]);
+        assert_eq!(all[5..], ["--merge", "--lines=all"]);
         let query = LogQuery {
             tail: Some(7),
             since: Some("1970-01-01T00:01:01.9Z".parse().unwrap()),
             after: None,
             follow: true,
         };
-        assert_eq!(arguments(&agent, &query)[5..], ["--lines=7", "--since=@61", "--follow"]);
+        let expected = ["--merge", "--lines=7", "--since=@61", "--follow", "_MACHINE_ID=5a"];
+        assert_eq!(arguments(&agent, &query, Some("5a"))[5..], expected);
     }
 }
