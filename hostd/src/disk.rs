@@ -29,7 +29,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// The last `max` bytes of a file that somebody else may have put there: only a regular file, and
 /// nothing that a link leads to, is read. None: there is none, or it is no such file.
-pub(crate) fn end_of(path: &Path, max: u64) -> Option<String> {
+fn end_of(path: &Path, max: u64) -> Option<String> {
     let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
     let mut file: File =
         OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).ok()?;

@@ -8,21 +8,34 @@
 //! It outlives the quarantine; only the newest are kept.
 
 use std::{
+    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
-use fleet_proto::files::{self, FileError};
+use fleet_proto::{
+    files::{self, FileError},
+    logging::Report,
+};
+use futures_util::StreamExt as _;
+use tokio::time::timeout;
 
 use crate::{
     disk::absent_is_fine,
-    runtime::{Exhibit, RunId},
-    scrub::Scrubber,
+    runtime::{
+        Exhibit, RunId, Runtime, RuntimeError,
+        log::{LogEntry, LogQuery, LogWhat, RawLine},
+    },
+    scrub::{LINE_MAX, Scrubber},
 };
 
 /// Runs whose evidence is kept on a host.
 const KEPT: usize = 20;
+/// Lines of its log: enough to see how it came to its last failures.
+const LOG_LINES: u32 = 5000;
+/// How long the log is waited for; what came until then is kept.
+const LOG_LIMIT: Duration = Duration::from_secs(20);
 
 /// The evidence on this host's disk.
 #[derive(Debug, Clone)]
@@ -82,6 +95,41 @@ impl EvidenceStore {
         all.sort();
         let many = all.len().saturating_sub(KEPT);
         all.iter().take(many).try_for_each(|(_, dir)| absent_is_fine(fs::remove_dir_all(dir)))
+    }
+}
+
+/// The end of an agent's log, as its runtime gives it: the container's, or the journal of the unit.
+pub(crate) async fn log_of(runtime: &dyn Runtime, run: &RunId, scrubber: &Scrubber) -> Exhibit {
+    let query = LogQuery { tail: Some(LOG_LINES), ..LogQuery::default() };
+    let mut text = String::new();
+    let read = async {
+        let mut log = runtime.logs(run, &query).await?;
+        while let Some(entry) = log.next().await {
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "{}", shown(&entry?, scrubber));
+        }
+        Ok::<(), RuntimeError>(())
+    };
+    let trouble = match timeout(LOG_LIMIT, read).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(Report(&error).to_string()),
+        Err(_) => Some(format!("no end of it within {} s", LOG_LIMIT.as_secs())),
+    };
+    if let Some(trouble) = trouble {
+        let _ = writeln!(text, "... the log ends here: {trouble}");
+    }
+    Exhibit { name: "log.txt", text }
+}
+
+fn shown(entry: &LogEntry, scrubber: &Scrubber) -> String {
+    let at = entry.at.map(|at| format!("{at} ")).unwrap_or_default();
+    // What is too long is cut after it was looked through, for half a secret is not found.
+    let line = |raw: &RawLine| scrubber.cut(&raw.text, LINE_MAX, raw.left_out == 0).into_owned();
+    match &entry.what {
+        LogWhat::Line(raw) => format!("{at}{}", line(raw)),
+        LogWhat::Note(who, raw) => format!("{at}[{who}] {}", line(raw)),
+        LogWhat::Run(attempt) => format!("--- run {attempt} ---"),
+        LogWhat::Skipped(count) => format!("... {count} lines skipped"),
     }
 }
 

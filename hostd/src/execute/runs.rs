@@ -8,6 +8,7 @@ use hostd_plan::{Outcome, Slot, Worker};
 
 use super::{Ended, Executor, Task, outcome};
 use crate::{
+    evidence::log_of,
     logs::private,
     runtime::{RunId, RunSpec, StartWith, WorkerCheck},
     scrub::Scrubber,
@@ -138,11 +139,12 @@ impl Executor {
             Err(outcome) => return outcome,
         };
         let run = RunId { agent: agent.clone(), attempt };
-        let exhibits = match runtime.evidence(&run).await {
+        let mut exhibits = match runtime.evidence(&run).await {
             Ok(exhibits) => exhibits,
             Err(error) => return outcome(Err(error)),
         };
         let (store, scrubber) = (self.evidence.clone(), self.scrubber(agent));
+        exhibits.push(log_of(runtime.as_ref(), &run, &scrubber).await);
         match tokio::task::spawn_blocking(move || store.keep(&run, &exhibits, &scrubber)).await {
             Ok(Ok(place)) => Outcome::Evidence(place.display().to_string()),
             Ok(Err(error)) => Outcome::Failed(Report(&error).to_string()),

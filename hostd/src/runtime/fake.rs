@@ -387,7 +387,7 @@ impl Runtime for FakeRuntime {
 
     async fn evidence(&self, run: &RunId) -> Result<Vec<Exhibit>, RuntimeError> {
         self.check_engine(|_| ())?;
-        Ok(vec![Exhibit { name: "log.txt", text: format!("the log of {run}") }])
+        Ok(vec![Exhibit { name: "engine.txt", text: format!("{run} ended") }])
     }
 
     async fn forget_slot(&self, _: &AgentName, _: &Path) -> Result<(), RuntimeError> {

@@ -1,5 +1,5 @@
 //! An agent's log as a runtime gives it: raw, with everything that a job may have written into it.
-//! Nobody but [`crate::logs`] reads it, which takes the secrets out before anything leaves the host.
+//! Nobody but [`crate::logs`] and [`crate::evidence`] reads it; both take the secrets out first.
 
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;

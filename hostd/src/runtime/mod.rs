@@ -284,7 +284,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// runs is refused ([`RuntimeError::StillRuns`]), however it came to run.
     async fn ensure_removed(&self, run: &RunId) -> Result<(), RuntimeError>;
 
-    /// Everything that says what a run that ended did. Nothing begins in it any more.
+    /// Everything beside its log that says what a run that ended did. Nothing begins in it any more.
     async fn evidence(&self, run: &RunId) -> Result<Vec<Exhibit>, RuntimeError>;
 
     /// Removes what belongs to the slot: caches, root, directory.

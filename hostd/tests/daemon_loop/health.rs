@@ -23,6 +23,7 @@ async fn order(host: &Host, agent: &AgentName, verb: AgentVerb) -> Result<(), St
 async fn fails(world: &World, host: &mut Host, agent: &AgentName) {
     for _ in 0..5 {
         let run = host.run(agent);
+        world.fake.writes(&run, "it leaked a-token here\n");
         world.fake.exit(&run, 1);
         let what = "failed, and started again or put aside";
         host.until(HOUR, what, |view| {
@@ -45,13 +46,19 @@ async fn what_keeps_failing_is_kept_aside_with_its_evidence_and_replaced() {
     world.azure.set_online(row, false);
     fails(&world, &mut host, &agent).await;
     host.until(MINUTE, "two others", |view| phases(view, Phase::Idle) == 2).await;
+    host.until(MINUTE, "its evidence", |view| {
+        let quarantine = view.agents[&agent].quarantine.as_ref();
+        quarantine.is_some_and(|quarantine| quarantine.evidence.is_some())
+    })
+    .await;
     let status = host.view.borrow().agents[&agent].clone();
     assert_eq!(status.phase, Phase::Quarantined, "{}", status.why);
     // Its evidence is on disk, and no job comes to it.
     let place = status.quarantine.expect("aside").evidence.expect("kept");
-    let log = std::fs::read_to_string(format!("{place}/log.txt")).expect("a log");
-    assert!(log.starts_with("the log of") && !log.contains("a-token"), "{log}");
-    assert_eq!(TOKEN, b"a-token");
+    let read = |name: &str| std::fs::read_to_string(format!("{place}/{name}")).expect("a file");
+    assert!(read("engine.txt").ends_with("ended\n"), "{}", read("engine.txt"));
+    let (log, token) = (read("log.txt"), String::from_utf8_lossy(TOKEN));
+    assert!(log.contains("it leaked *** here") && !log.contains(&*token), "{log}");
     assert!(!world.journal.about(&[&row.to_string(), "disable"]).is_empty());
     // hostd's end and return change nothing of it.
     host.stop().await;

@@ -1,9 +1,8 @@
-//! What a container that ended leaves to look at: its log, and what the engine says of it.
+//! What a container that ended leaves to look at beside its log: what the engine says of it.
 
 use bollard::{models::ContainerInspectResponse, query_parameters::InspectContainerOptions};
-use futures_util::{StreamExt as _, future};
 
-use super::{DockerRuntime, engine::ASK, logs};
+use super::{DockerRuntime, engine::ASK};
 use crate::runtime::{Exhibit, RunId, RuntimeError};
 
 /// A name of an environment variable with one of these in it is that of a secret.
@@ -20,16 +19,7 @@ impl DockerRuntime {
             .await
             .map_err(|error| error.while_doing("looking at the container"))?;
         let inspect = serde_json::to_string_pretty(&without_secrets(inspected));
-        let client = self.engine.client().await?;
-        let lines = logs::history(client, &run.to_string(), logs::EVIDENCE);
-        // What the log lacks for an error of the engine, the rest makes up for.
-        let lines = lines.filter_map(|line| future::ready(line.ok()));
-        let log = tokio::time::timeout(ASK, lines.collect::<Vec<_>>()).await.unwrap_or_default();
-        let log = log.into_iter().map(|line| format!("{} {}\n", line.at, line.text)).collect();
-        Ok(vec![
-            Exhibit { name: "log.txt", text: log },
-            Exhibit { name: "inspect.json", text: inspect.unwrap_or_default() },
-        ])
+        Ok(vec![Exhibit { name: "inspect.json", text: inspect.unwrap_or_default() }])
     }
 }
 

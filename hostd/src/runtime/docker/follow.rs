@@ -148,7 +148,7 @@ impl Follow {
 
     async fn catch_up(&mut self) -> Step {
         let Ok(client) = self.docker.engine.client().await else { return Ok(()) };
-        let mut history = logs::history(client, &self.run.to_string(), logs::HISTORY);
+        let mut history = logs::history(client, &self.run.to_string());
         let mut standing = Standing::default();
         // What cannot be read in time comes by following; only its order is lost.
         let reading = async {

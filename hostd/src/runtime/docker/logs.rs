@@ -5,9 +5,7 @@ use bollard::{Docker, container::LogOutput, errors::Error, query_parameters::Log
 use futures_util::{Stream, StreamExt, future, stream::BoxStream};
 
 /// Enough of a log to know what its listener does now; a job adds two lines.
-pub(super) const HISTORY: &str = "200";
-/// Enough of a log to know why its listener failed.
-pub(super) const EVIDENCE: &str = "5000";
+const HISTORY: &str = "200";
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +20,9 @@ pub(super) struct Line {
 pub(super) type Lines = BoxStream<'static, Result<Line, Error>>;
 
 /// The newest lines up to now.
-pub(super) fn history(docker: &Docker, name: &str, tail: &str) -> Lines {
+pub(super) fn history(docker: &Docker, name: &str) -> Lines {
     let options = LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true);
-    lines(docker.logs(name, Some(options.tail(tail).build()))).boxed()
+    lines(docker.logs(name, Some(options.tail(HISTORY).build()))).boxed()
 }
 
 /// Lines as they come, after the one at `last`; ends when the container ends.

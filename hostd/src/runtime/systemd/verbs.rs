@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     agent_run::{clean, record::passage},
-    disk::{DIAG_FILES, DIAG_MAX, absent_is_fine, blocking, end_of, newest_in},
+    disk::{DIAG_FILES, DIAG_MAX, absent_is_fine, blocking, newest_in},
     runtime::{
         Exhibit,
         agent_env::{entry_env, listener_env},
@@ -299,17 +299,14 @@ impl Runtime for SystemdRuntime {
         if self.is_unit_of(run).await? {
             self.stop(&record.unit).await?;
         }
-        let (log, json) = (self.run_dir(run).log(), serde_json::to_string_pretty(&record));
-        let (log, diag) = blocking(move || {
-            let diag = newest_in(&record.root.join("_diag"), DIAG_FILES, DIAG_MAX);
-            Ok((end_of(&log, DIAG_MAX).unwrap_or_default(), diag))
-        })
-        .await
-        .map_err(|source| files_of(run, source))?;
+        let json = serde_json::to_string_pretty(&record).unwrap_or_default();
+        let diag = record.root.join("_diag");
+        let diag = blocking(move || Ok(newest_in(&diag, DIAG_FILES, DIAG_MAX)))
+            .await
+            .map_err(|source| files_of(run, source))?;
         Ok(vec![
-            Exhibit { name: "log.txt", text: log },
             Exhibit { name: "diag.txt", text: diag },
-            Exhibit { name: "unit.json", text: json.unwrap_or_default() },
+            Exhibit { name: "unit.json", text: json },
         ])
     }
 
