@@ -271,7 +271,7 @@ proptest! {
                     story.tell(Event::RunEnded { agent, attempt, code });
                 }
             }
-            for _ in 0..4 {
+            for _ in 0..6 {
                 for action in story.act() {
                     let outcome = match &action {
                         Action::ReadRow { .. } => Outcome::Row(RowRead::Gone),
@@ -280,9 +280,8 @@ proptest! {
                     };
                     story.tell(Event::Done { action, outcome });
                 }
-                story.wait(Duration::from_secs(1));
+                story.wait(Duration::from_secs(10));
             }
-            story.wait(BACKOFF_MAX);
             let aside = story.known.ledger.slots.values().filter(|slot| slot.is_aside(story.now));
             let most = (usize::from(wanted) / 5).max(1);
             prop_assert!(aside.count() <= most);
