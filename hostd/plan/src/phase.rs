@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use fleet_model::{AgentName, AgentStatus, At, Condition, ConditionKind, Intent, Job, Mode, Phase};
+use fleet_model::{
+    AgentName, AgentStatus, At, Condition, ConditionKind, Intent, Job, Mode, Phase,
+    numbers::START_UP_GRACE,
+};
 
 use crate::{
     known::{EngineState, Known, PhaseChange},
@@ -10,6 +13,20 @@ use crate::{
     runs::{Listener, Run},
     starts::ImageState,
 };
+
+/// Why a run that starts is not online yet.
+fn starting(run: &Run, now: At) -> String {
+    let late = now.since(run.started) >= START_UP_GRACE;
+    let grace = START_UP_GRACE.as_secs();
+    match (late, run.complaint.as_str()) {
+        (false, "") => "its listener starts".to_owned(),
+        (false, complaint) => complaint.to_owned(),
+        (true, "") => format!("its listener is not online {grace} s after its start"),
+        (true, complaint) => {
+            format!("its listener is not online {grace} s after its start: {complaint}")
+        }
+    }
+}
 
 impl Known {
     /// Derives what is shown anew, and says which agents changed their phase. `since` moves only
@@ -113,10 +130,7 @@ impl Known {
             }
             Listener::Unknown => (Phase::Unknown, "adopted; nothing heard of it yet".into()),
             Listener::Registering => (Phase::Registering, "registering at Azure".into()),
-            Listener::Starting if run.complaint.is_empty() => {
-                (Phase::Starting, "its listener starts".into())
-            }
-            Listener::Starting => (Phase::Starting, run.complaint.clone()),
+            Listener::Starting => (Phase::Starting, starting(run, now)),
             Listener::Finished if once => (Phase::Busy, "its job ended, its listener ends".into()),
             Listener::Listening | Listener::Finished if run.complaint.is_empty() => {
                 (Phase::Idle, "waiting for a job".into())
