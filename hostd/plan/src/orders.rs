@@ -25,6 +25,10 @@ impl Known {
             return unfit("is not on this host (any more)");
         };
         match (order.verb, slot.role) {
+            // What is kept of such a pool is not chosen anew.
+            _ if self.ledger.orphaned.contains(&slot.pool) => {
+                return unfit("is of a pool that the coordinator does not know; it stays as it is");
+            }
             (_, Role::Remove) => return unfit("is being removed"),
             (AgentVerb::Release, _) if !slot.is_aside(now) => {
                 return unfit("is not in quarantine");

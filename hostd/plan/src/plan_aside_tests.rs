@@ -254,6 +254,9 @@ fn orders_that_do_not_fit_change_nothing_and_say_why() {
     held.assign(0, true);
     held.act();
     assert!(said(&mut held, AgentVerb::Restart).contains("scale the pool up"));
+    let mut unnamed = Story::idle(1);
+    unnamed.order(BTreeMap::new());
+    assert!(said(&mut unnamed, AgentVerb::Restart).contains("coordinator does not know"));
     let mut gone = Story::new();
     assert!(said(&mut gone, AgentVerb::Restart).contains("not on this host"));
 }
