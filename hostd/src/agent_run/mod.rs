@@ -77,6 +77,7 @@ pub async fn run(dir: &Path) -> anyhow::Result<()> {
         },
         lonely: Lonely::default(),
         leaving: false,
+        began_alone: false,
         dir,
         unit,
     };
@@ -107,6 +108,8 @@ struct Agent {
     lonely: Lonely,
     /// Somebody wants it to end when its job has.
     leaving: bool,
+    /// Its present round was begun without hostd.
+    began_alone: bool,
 }
 
 impl Agent {
@@ -353,6 +356,9 @@ impl Agent {
     /// Waits as long as hostd rules; then, alone, as long as the rules say. False: it is to end.
     async fn wait_alone(&mut self, end: ListenerEnd) -> anyhow::Result<bool> {
         let mut wait = None;
+        // Only at the first round alone it may be that hostd is back at once.
+        let long_alone = self.began_alone && self.attended.alone()?.is_some();
+        let mut grace = if long_alone { Duration::ZERO } else { GRACE };
         loop {
             tokio::select! {
                 () = self.stops.next() => return Ok(false),
@@ -363,13 +369,16 @@ impl Agent {
             tell(&format!("hostd is away: goes on in {} s", wait.as_secs()));
             tokio::select! {
                 () = self.stops.next() => return Ok(false),
-                () = sleep(wait.max(GRACE)) => {}
+                () = sleep(wait.max(grace)) => {}
             }
+            grace = GRACE;
             // Held until the new round is written down: a hostd that comes now waits for that.
             if let Some(_alone) = self.attended.alone()? {
                 self.dir.put_state(State::Running { listener: None, had_job: false })?;
+                self.began_alone = true;
                 return Ok(true);
             }
+            self.began_alone = false;
         }
     }
 }

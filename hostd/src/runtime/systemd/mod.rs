@@ -110,15 +110,17 @@ impl SystemdRuntime {
         Ok(runs)
     }
 
-    /// Every run that is written down, with what it does.
-    async fn seen(&self) -> Result<Vec<(UnitRecord, RunState)>, RuntimeError> {
+    /// Runs whose unit lives.
+    async fn living(&self) -> Result<Vec<RunId>, RuntimeError> {
         let units = self.bus.units(unit::PATTERN).await;
         let units = units.map_err(|error| error.while_doing("listing units"))?;
-        let living: Vec<RunId> = units
-            .iter()
-            .filter(|unit| unit.lives())
-            .filter_map(|unit| run_of(&unit.name, &unit.description))
-            .collect();
+        let living = units.iter().filter(|unit| unit.lives());
+        Ok(living.filter_map(|unit| run_of(&unit.name, &unit.description)).collect())
+    }
+
+    /// Every run that is written down, with what it does.
+    async fn seen(&self) -> Result<Vec<(UnitRecord, RunState)>, RuntimeError> {
+        let living = self.living().await?;
         let mut all = Vec::new();
         for run in self.run_dirs().map_err(|source| files_of("the runs", source))? {
             let (record, state) = self.written(&run).map_err(|source| files_of(&run, source))?;
@@ -182,7 +184,17 @@ impl SystemdRuntime {
 
     /// What one run does; none: it is not written down.
     async fn look(&self, run: &RunId) -> Result<Option<(UnitRecord, RunState)>, RuntimeError> {
-        Ok(self.seen().await?.into_iter().find(|(record, _)| record.run() == *run))
+        let lives = self.living().await?.contains(run);
+        let written = || -> io::Result<_> {
+            let (record, state) = self.written(run)?;
+            if let Some(record) = record {
+                let state = state_of(state, lives, record.uid);
+                return Ok(Some((record, state)));
+            }
+            let forgotten = self.remembered()?.into_iter().find(|record| record.run() == *run);
+            Ok(forgotten.map(|record| (record, RunState::Ended(None))))
+        };
+        written().map_err(|source| files_of(run, source))
     }
 
     /// Writes an end down for every run whose unit is gone with everything in it: nobody else will.
