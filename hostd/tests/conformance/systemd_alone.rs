@@ -120,11 +120,12 @@ async fn orphan(bench: &Units) {
     let template = std::sync::Arc::make_mut(&mut spec.template);
     template.env.insert("STUB_WORKER_OUTLIVES".into(), "true".into());
     registered(&mut watching, bench, &spec).await;
-    give_script(bench, &spec, "sleep 5; echo x >~/finished");
+    give_script(bench, &spec, "echo x >~/begun; sleep 5; echo x >~/finished");
     watching.busy(&spec.run).await;
     let unit = bench.unit_json(&spec);
     let (user, home) = (unit["user"].as_str().unwrap(), unit["home"].as_str().unwrap());
-    shell(&format!("until pgrep -u {user} -f Agent.Worker; do sleep 0.1; done"));
+    // A worker that lives may not have been handed its job yet, and then has none to finish.
+    shell(&format!("until test -e {home}/begun; do sleep 0.1; done"));
     shell(&format!("pkill -9 -u {user} -f Agent.Listener"));
     watching.ended(&spec.run).await;
     assert!(std::path::Path::new(home).join("finished").exists(), "its job was cut off");
