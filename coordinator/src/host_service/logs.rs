@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fleet_model::{HostName, numbers::LOG_OFFER_LIMIT};
-use fleet_proto::v1::{self, logs_upload::Message};
+use fleet_proto::v1::{self, upload_logs_request::Message};
 use tokio::{sync::mpsc, time::timeout};
 use tonic::{Status, Streaming};
 
@@ -13,8 +13,8 @@ use crate::logs::{LogDesk, Upload};
 pub(super) async fn offered(
     desk: Arc<LogDesk>,
     host: HostName,
-    mut incoming: Streaming<v1::LogsUpload>,
-    answer: mpsc::Sender<Result<v1::LogsUploadResponse, Status>>,
+    mut incoming: Streaming<v1::UploadLogsRequest>,
+    answer: mpsc::Sender<Result<v1::UploadLogsResponse, Status>>,
 ) {
     let refused = match first(&mut incoming).await {
         Ok(id) => match desk.claim(&id, &host) {
@@ -31,7 +31,7 @@ pub(super) async fn offered(
     let _ = answer.send(Err(refused)).await;
 }
 
-async fn first(incoming: &mut Streaming<v1::LogsUpload>) -> Result<Vec<u8>, Status> {
+async fn first(incoming: &mut Streaming<v1::UploadLogsRequest>) -> Result<Vec<u8>, Status> {
     let first = timeout(LOG_OFFER_LIMIT, incoming.message())
         .await
         .map_err(|_| Status::deadline_exceeded("nothing was said about which log this is"))??;

@@ -83,12 +83,12 @@ impl HostService for Hosts {
         Ok(Response::new(renewed))
     }
 
-    type LogsStream = ReceiverStream<Result<v1::LogsUploadResponse, Status>>;
+    type UploadLogsStream = ReceiverStream<Result<v1::UploadLogsResponse, Status>>;
 
-    async fn logs(
+    async fn upload_logs(
         &self,
-        request: Request<Streaming<v1::LogsUpload>>,
-    ) -> Result<Response<Self::LogsStream>, Status> {
+        request: Request<Streaming<v1::UploadLogsRequest>>,
+    ) -> Result<Response<Self::UploadLogsStream>, Status> {
         let (host, _) = status::host(&request)?;
         let (answer, stream) = mpsc::channel(1);
         // Answered at once: what limits calls until their answer must not limit a log that is

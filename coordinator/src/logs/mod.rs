@@ -35,9 +35,9 @@ type LogId = [u8; 16];
 /// A host's end of a log.
 pub(crate) struct Upload {
     /// What it says.
-    pub(crate) incoming: Streaming<v1::LogsUpload>,
+    pub(crate) incoming: Streaming<v1::UploadLogsRequest>,
     /// Where it is told the end.
-    pub(crate) answer: mpsc::Sender<Result<v1::LogsUploadResponse, Status>>,
+    pub(crate) answer: mpsc::Sender<Result<v1::UploadLogsResponse, Status>>,
 }
 
 /// All logs that are asked for or being told.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleet_model::numbers::{LOG_CHUNK_MAX, LOG_OFFER_LIMIT};
-use fleet_proto::v1::{self, logs_upload::Message};
+use fleet_proto::v1::{self, upload_logs_request::Message};
 use prost::Message as _;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;

@@ -5,7 +5,7 @@ use fleet_model::{
     numbers::{LOG_CHUNK_MAX, LOGS_PER_HOST},
 };
 use fleet_proto::v1::{
-    self, command::Command, log_line::What, logs_upload::Message, session_response,
+    self, command::Command, log_line::What, session_response, upload_logs_request::Message,
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -54,8 +54,8 @@ async fn asked(session: &mut Session) -> v1::OpenLogs {
 
 /// The host's end.
 struct Upload {
-    to: mpsc::Sender<v1::LogsUpload>,
-    answer: Streaming<v1::LogsUploadResponse>,
+    to: mpsc::Sender<v1::UploadLogsRequest>,
+    answer: Streaming<v1::UploadLogsResponse>,
 }
 
 impl Upload {
@@ -63,7 +63,7 @@ impl Upload {
     async fn offer(session: &Session, id: Vec<u8>) -> Self {
         let (to, messages) = mpsc::channel(1);
         to.send(upload(Message::Id(id))).await.expect("room");
-        let answer = session.client.clone().logs(ReceiverStream::new(messages)).await;
+        let answer = session.client.clone().upload_logs(ReceiverStream::new(messages)).await;
         Self { to, answer: answer.expect("a stream").into_inner() }
     }
 
@@ -82,8 +82,8 @@ impl Upload {
     }
 }
 
-fn upload(message: Message) -> v1::LogsUpload {
-    v1::LogsUpload { message: Some(message) }
+fn upload(message: Message) -> v1::UploadLogsRequest {
+    v1::UploadLogsRequest { message: Some(message) }
 }
 
 fn lines(text: &str) -> Message {
@@ -162,7 +162,7 @@ async fn another_host_cannot_tell_this_hosts_log() {
         &bench.credential.identity(),
         &bench.credential.ca,
     ));
-    let refused = operator.logs(tokio_stream::empty()).await.expect_err("not a host");
+    let refused = operator.upload_logs(tokio_stream::empty()).await.expect_err("not a host");
     assert_eq!(refused.code(), Code::PermissionDenied);
 }
 

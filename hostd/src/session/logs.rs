@@ -6,7 +6,7 @@ use fleet_model::numbers::LOGS_PER_HOST;
 use fleet_proto::{
     convert::WireError,
     logging::Report,
-    v1::{self, host_service_client::HostServiceClient, logs_upload::Message},
+    v1::{self, host_service_client::HostServiceClient, upload_logs_request::Message},
 };
 use jiff::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -42,7 +42,7 @@ async fn upload(logs: Arc<Logs>, channel: Channel, open: v1::OpenLogs, crowded: 
     if send(&to, id).await.is_err() {
         return;
     }
-    let answered = HostServiceClient::new(channel).logs(ReceiverStream::new(messages)).await;
+    let answered = HostServiceClient::new(channel).upload_logs(ReceiverStream::new(messages)).await;
     let mut answers = match answered {
         Ok(answers) => answers.into_inner(),
         // An older coordinator, or none: its own operator is told by it.
@@ -69,7 +69,7 @@ async fn told(
     logs: &Logs,
     open: v1::OpenLogs,
     crowded: bool,
-    to: &mpsc::Sender<v1::LogsUpload>,
+    to: &mpsc::Sender<v1::UploadLogsRequest>,
 ) -> Result<(), LogError> {
     if crowded {
         let why = format!("{LOGS_PER_HOST} of its logs are being read already");
@@ -107,8 +107,8 @@ fn asked(open: v1::OpenLogs) -> Result<Asked, WireError> {
 }
 
 async fn send(
-    to: &mpsc::Sender<v1::LogsUpload>,
+    to: &mpsc::Sender<v1::UploadLogsRequest>,
     message: Message,
-) -> Result<(), mpsc::error::SendError<v1::LogsUpload>> {
-    to.send(v1::LogsUpload { message: Some(message) }).await
+) -> Result<(), mpsc::error::SendError<v1::UploadLogsRequest>> {
+    to.send(v1::UploadLogsRequest { message: Some(message) }).await
 }

@@ -97,9 +97,9 @@ impl Session {
 
 /// A log that a host offers.
 pub(crate) struct Log {
-    pub(crate) from: Streaming<v1::LogsUpload>,
+    pub(crate) from: Streaming<v1::UploadLogsRequest>,
     /// Dropped, the host is told that nobody reads any more.
-    _answer: mpsc::Sender<Result<v1::LogsUploadResponse, Status>>,
+    _answer: mpsc::Sender<Result<v1::UploadLogsResponse, Status>>,
 }
 
 #[derive(Clone)]
@@ -228,12 +228,12 @@ impl HostService for Script {
         Ok(Response::new(Box::pin(ReceiverStream::new(said))))
     }
 
-    type LogsStream = ReceiverStream<Result<v1::LogsUploadResponse, Status>>;
+    type UploadLogsStream = ReceiverStream<Result<v1::UploadLogsResponse, Status>>;
 
-    async fn logs(
+    async fn upload_logs(
         &self,
-        request: Request<Streaming<v1::LogsUpload>>,
-    ) -> Result<Response<Self::LogsStream>, Status> {
+        request: Request<Streaming<v1::UploadLogsRequest>>,
+    ) -> Result<Response<Self::UploadLogsStream>, Status> {
         let (answer, stream) = mpsc::channel(1);
         let log = Log { from: request.into_inner(), _answer: answer };
         self.logs.send(log).await.map_err(|_| Status::unavailable("ending"))?;

@@ -6,8 +6,8 @@ use fleet_model::{Phase, numbers::LOGS_PER_HOST};
 use fleet_proto::{
     seal::fingerprint,
     v1::{
-        self, command::Command, log_line::What, logs_upload::Message,
-        session_response::Message as ToHost,
+        self, command::Command, log_line::What, session_response::Message as ToHost,
+        upload_logs_request::Message,
     },
 };
 use futures_util::StreamExt;

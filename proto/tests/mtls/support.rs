@@ -129,12 +129,12 @@ impl host_service::HostService for WhoAmI {
         Ok(Response::new(v1::RenewResponse { certificate_pem, ca_pem: String::new() }))
     }
 
-    type LogsStream = tokio_stream::Empty<Result<v1::LogsUploadResponse, Status>>;
+    type UploadLogsStream = tokio_stream::Empty<Result<v1::UploadLogsResponse, Status>>;
 
-    async fn logs(
+    async fn upload_logs(
         &self,
-        _: Request<Streaming<v1::LogsUpload>>,
-    ) -> Result<Response<Self::LogsStream>, Status> {
+        _: Request<Streaming<v1::UploadLogsRequest>>,
+    ) -> Result<Response<Self::UploadLogsStream>, Status> {
         Err(Status::unimplemented("no log is asked for"))
     }
 }

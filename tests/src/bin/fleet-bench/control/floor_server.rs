@@ -117,12 +117,12 @@ impl HostService for Bare {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
-    type LogsStream = ReceiverStream<Result<v1::LogsUploadResponse, Status>>;
+    type UploadLogsStream = ReceiverStream<Result<v1::UploadLogsResponse, Status>>;
 
-    async fn logs(
+    async fn upload_logs(
         &self,
-        _: Request<Streaming<v1::LogsUpload>>,
-    ) -> Result<Response<Self::LogsStream>, Status> {
+        _: Request<Streaming<v1::UploadLogsRequest>>,
+    ) -> Result<Response<Self::UploadLogsStream>, Status> {
         Err(Status::unimplemented("no log is asked for"))
     }
 
