@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fleet_model::numbers::{HEARTBEAT, HOST_LEASE};
+use fleet_model::numbers::{AZURE_STALE, HEARTBEAT, HOST_LEASE, LEFTOVER_AGE, TIDY_EVERY};
 use fleet_proto::{logging::Format, settings, tls};
 use serde::Deserialize;
 
@@ -39,6 +39,15 @@ pub struct Config {
     /// Between two looks at an Azure pool.
     #[serde(with = "settings::duration")]
     pub azure_interval: Duration,
+    /// A row of ours at Azure that no host keeps an agent for goes when it was offline for so long.
+    #[serde(with = "settings::duration")]
+    pub leftover_age: Duration,
+    /// How often such rows are looked for without being asked.
+    #[serde(with = "settings::duration")]
+    pub tidy_every: Duration,
+    /// How old answers of Azure may be: between the disable of such a row and a list by which it goes.
+    #[serde(with = "settings::duration")]
+    pub azure_stale: Duration,
     /// Limit of one call to Azure.
     #[serde(with = "settings::duration")]
     pub azure_timeout: Duration,
@@ -91,6 +100,9 @@ impl Default for Config {
             server_name: None,
             sans: Vec::new(),
             azure_interval: Duration::from_secs(10),
+            leftover_age: LEFTOVER_AGE,
+            tidy_every: TIDY_EVERY,
+            azure_stale: AZURE_STALE,
             azure_timeout: Duration::from_secs(30),
             azure_proxy: None,
             azure_no_proxy: None,

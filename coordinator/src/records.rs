@@ -1,6 +1,7 @@
 //! What is stored, by kind. Pools, hosts and placements are the plan's own words
 //! ([`coordinator_plan::HostRecord`] and others); the rest stands here.
 
+use coordinator_plan::Claim;
 use fleet_model::{AgentName, At, AzureTarget, CredentialName, HostName, Order, PoolName};
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +92,8 @@ pub struct RemovedHost {
     pub at: At,
 }
 
-/// A row at Azure whose host was removed: nobody else will delete it.
+/// A row at Azure that no host keeps an agent for: nobody else will delete it. Stored before anything is
+/// done to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orphan {
     /// The fleet's pool.
@@ -102,13 +104,31 @@ pub struct Orphan {
     pub agent_id: i64,
     /// Its name when the host last spoke of it.
     pub agent: AgentName,
-    /// The host that is gone.
+    /// The host that is gone, or has no such agent.
     pub host: HostName,
+    /// Why the row goes; empty: its host was removed.
+    #[serde(default)]
+    pub why: String,
+    /// It was enabled when it was given up: if it is disabled now, that is our doing.
+    #[serde(default)]
+    pub was_enabled: bool,
+    /// A host has an agent for it after all: what was done to it is undone.
+    #[serde(default)]
+    pub claimed: bool,
 }
 
 impl Orphan {
     /// Its id in the store.
     pub fn id(&self) -> String {
         format!("{}/{}", self.pool, self.agent_id)
+    }
+
+    /// Whether somebody has an agent for it.
+    pub(crate) fn claim(&self) -> Claim {
+        match (self.claimed, self.was_enabled) {
+            (false, _) => Claim::Nobody,
+            (true, true) => Claim::Undo,
+            (true, false) => Claim::Kept,
+        }
     }
 }

@@ -134,6 +134,9 @@ impl Running {
                 heartbeat: config.heartbeat,
                 max_sessions: config.max_hosts,
                 adopt_window: config.adopt_window,
+                leftover_age: config.leftover_age,
+                tidy_every: config.tidy_every,
+                azure_stale: config.azure_stale,
             },
             metrics: Arc::clone(&metrics),
             stop: stop.clone(),
@@ -257,7 +260,12 @@ fn azure_settings(config: &Config) -> AzureSettings {
         url: url.clone().into(),
         no_proxy: config.azure_no_proxy.clone(),
     });
-    AzureSettings { interval: config.azure_interval, timeout: config.azure_timeout, proxy }
+    AzureSettings {
+        interval: config.azure_interval,
+        timeout: config.azure_timeout,
+        stale: config.azure_stale,
+        proxy,
+    }
 }
 
 async fn serve_sessions(

@@ -9,7 +9,7 @@ use crate::{
     connect::Session,
     error::Failure,
     help,
-    verbs::{agent, completion, events, get, group, host, logs, pool, scale, status},
+    verbs::{agent, completion, events, get, group, host, janitor, logs, pool, scale, status},
 };
 
 /// Runs self-hosted pipeline agents on many lab servers from one place.
@@ -50,6 +50,7 @@ enum Verb {
     Pool(pool::Pool),
     Group(group::Group),
     Agent(agent::Agent),
+    Janitor(janitor::Janitor),
     Completion(completion::Completion),
 }
 
@@ -68,6 +69,7 @@ impl Cli {
             Verb::Pool(verb) => Box::pin(verb.run(global)).await,
             Verb::Group(verb) => Box::pin(verb.run(global)).await,
             Verb::Agent(verb) => Box::pin(verb.run(global)).await,
+            Verb::Janitor(verb) => Box::pin(verb.run(global)).await,
             Verb::Completion(verb) => verb.run(),
         }
     }

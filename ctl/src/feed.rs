@@ -136,7 +136,7 @@ impl Feed {
 }
 
 /// Answers that stay the same however often one asks.
-fn is_final(status: &Status) -> bool {
+pub(crate) fn is_final(status: &Status) -> bool {
     let senseless = [Code::InvalidArgument, Code::Unimplemented];
     Exit::of(status) == Exit::Refused || senseless.contains(&status.code())
 }

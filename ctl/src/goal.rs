@@ -227,12 +227,13 @@ fn absent_hosts(pool: &v1::Pool, live: &Live) -> Vec<String> {
         .collect()
 }
 
-/// Failed agents, told once per host and cause.
+/// Agents that failed or wait for something else than their turn, told once per host and cause.
 fn failures(agents: &Agents<'_>) -> Vec<String> {
     let mut causes = BTreeMap::<(&str, &str, i32), u64>::new();
     for agent in agents.staying.iter().chain(&agents.aside) {
         let Some(status) = status(agent) else { continue };
-        if matches!(status.phase(), v1::Phase::Failed | v1::Phase::Quarantined) {
+        use v1::Phase::{Failed, Paused, Quarantined};
+        if matches!(status.phase(), Failed | Quarantined | Paused) {
             *causes.entry((&agent.host, &status.why, status.phase)).or_default() += 1;
         }
     }

@@ -21,6 +21,7 @@ mod help;
 mod live;
 mod names;
 mod output;
+mod place;
 mod progress;
 mod secret;
 mod verbs;

@@ -43,6 +43,17 @@ pub(crate) fn entry(number: i32) -> String {
     kebab(v1::Entry::try_from(number).map(|v| v.as_str_name()), "ENTRY_", number)
 }
 
+/// The word for a leftover: `row`, `agent`.
+pub(crate) fn leftover_kind(number: i32) -> String {
+    kebab(v1::LeftoverKind::try_from(number).map(|v| v.as_str_name()), "LEFTOVER_KIND_", number)
+}
+
+/// The word for what becomes of it: `delete`, `keep`.
+pub(crate) fn leftover_verdict(number: i32) -> String {
+    let name = v1::LeftoverVerdict::try_from(number).map(|v| v.as_str_name());
+    kebab(name, "LEFTOVER_VERDICT_", number)
+}
+
 /// `1 agent`, `2 agents`.
 pub(crate) fn count(number: impl Into<u64>, one: &str) -> String {
     match number.into() {
@@ -78,7 +89,7 @@ mod tests {
     /// The words on the wire's edge are the model's words, so that `get` and the logs agree.
     #[test]
     fn words_agree_with_the_model() {
-        let phases: Vec<String> = (1..=13).map(phase).collect();
+        let phases: Vec<String> = (1..=14).map(phase).collect();
         assert_eq!(phases, Phase::ALL.map(|p| p.to_string()));
         assert_eq!(phase(v1::Phase::DisabledElsewhere.into()), "DisabledElsewhere");
         assert_eq!(host_state(v1::HostState::Down.into()), HostState::Down.to_string());

@@ -8,6 +8,7 @@
 #   FLEET_MODE         once | long-lived
 #   FLEET_REPLACE      true = the configuration may replace a registration of the same name
 #   FLEET_LIMIT        seconds for the configuration (120)
+#   FLEET_NOTIFY       address:port at which the listener announces its jobs; absent = nowhere
 #   FLEET_UPDATED      set = the listener before ended for its update, whatever is in the work folder
 #   VSTS_AGENT_INPUT_URL, _POOL, _AGENT, _WORK
 # It says on its standard output `fleet-entry: registering`, `registered`, `failed: <why>`.
@@ -129,6 +130,7 @@ run_config() {
         VSTS_AGENT_INPUT_UNATTENDED=true \
         VSTS_AGENT_INPUT_ACCEPTTEEEULA=true \
         ${replace:+VSTS_AGENT_INPUT_REPLACE=true} \
+        ${FLEET_NOTIFY:+VSTS_AGENT_INPUT_NOTIFICATIONSOCKETADDRESS="$FLEET_NOTIFY"} \
         sh -c 'IFS= read -r VSTS_AGENT_INPUT_TOKEN <&3
             exec 3<&-
             export VSTS_AGENT_INPUT_TOKEN

@@ -8,7 +8,7 @@
 //! ```
 //! Nothing here needs the network: without a coordinator agents go on by the ledger.
 
-mod kept;
+pub mod kept;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,10 +23,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Machine},
     engine_facts,
     evidence::EvidenceStore,
     execute::{Azure, AzureClients, Executor, Means},
+    guardian::{Cleaner, Guardian},
     host_loop::{HostLoop, Input, Parts},
     identity::{IdentityError, IdentityStore, renew},
     ledger_file::{LedgerError, LedgerFile},
@@ -103,10 +104,12 @@ impl Daemon {
         let _only_one = OnlyOne::within(&data)?;
         let key = Arc::new(SealKey::load_or_create(&data.join("seal.key"))?);
         let slots = SlotStore::within(&data, Arc::clone(&key));
-        let clock = Clock::from_wall();
+        let clock = Clock::of(Arc::new(Machine));
+        let boot_id = clock.boot().to_owned();
         let ledger = LedgerFile::within(&data);
+        let found = kept::ledger(&ledger, &slots, &clock.moment())?;
         let kept = Kept {
-            ledger: kept::ledger(&ledger, &slots, clock.now())?,
+            ledger: found.ledger,
             file: ledger,
             slots,
             secrets: Arc::new(Secrets::load(&data, key)),
@@ -130,6 +133,7 @@ impl Daemon {
             known: self.known(kept.ledger),
             clock: kept.clock,
             ledger: kept.file,
+            ledger_was: found.warning,
             runtimes: self.runtimes.clone(),
             slots: kept.slots,
             secrets: Arc::clone(&kept.secrets),
@@ -147,7 +151,7 @@ impl Daemon {
             capacity: self.settings.capacity,
             identity: self.identity,
             runtimes: self.runtimes.into_values().collect(),
-            boot_id: boot_id(),
+            boot_id,
             instance_id: uuid::Uuid::new_v4().to_string(),
             view: seen,
             history: told,
@@ -168,7 +172,9 @@ impl Daemon {
 
     fn known(&self, ledger: Ledger) -> Known {
         let host = self.identity.current().place.host.clone();
-        Known::new(host, self.runtimes.keys().copied().collect(), ledger)
+        let mut known = Known::new(host, self.runtimes.keys().copied().collect(), ledger);
+        known.disk_marks = self.settings.disk.marks();
+        known
     }
 
     fn executor(&self, kept: &Kept) -> Executor {
@@ -183,6 +189,7 @@ impl Daemon {
             azure: Arc::clone(&self.azure),
             labels: self.settings.labels.clone(),
             starts_at_once: self.settings.starts_at_once,
+            cleaner: Cleaner::within(&self.settings.data, kept.file.clone()),
         })
     }
 
@@ -198,6 +205,13 @@ impl Daemon {
             let (runtime, slots) = (Arc::clone(runtime), kept.slots.clone());
             beside.spawn(watch::watch(runtime, slots, lines.to_loop.clone(), stop.clone()));
         }
+        let guardian = Guardian {
+            data: self.settings.data.clone(),
+            runtimes: self.runtimes.clone(),
+            ledger: kept.file.clone(),
+            slots: kept.slots.clone(),
+        };
+        beside.spawn(guardian.watch(lines.to_loop.clone(), stop.clone()));
         if self.runtimes.contains_key(&RuntimeKind::Docker) {
             let socket = self.settings.docker.socket.clone();
             beside.spawn(engine_facts::watch(socket, lines.to_loop.clone(), stop.clone()));
@@ -264,6 +278,7 @@ fn runtimes(settings: &Settings, host: &HostName) -> BTreeMap<RuntimeKind, Arc<d
                     network: docker.network.clone(),
                     extra_hosts: docker.extra_hosts.clone(),
                     runs_dir: runs_dir.clone(),
+                    pulled: Some(settings.data.join("images.json")),
                     ..DockerSettings::new(host.clone())
                 });
                 all.insert(*kind, Arc::new(runtime));
@@ -298,12 +313,6 @@ fn systemd(settings: &Settings) -> SystemdSettings {
         bus: runtime::systemd::SYSTEM_BUS.to_owned(),
         engine: settings.docker.socket.clone(),
     }
-}
-
-/// The kernel's boot id; elsewhere than on Linux a new one, as if each start were a boot.
-fn boot_id() -> String {
-    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    read.map_or_else(|_| uuid::Uuid::new_v4().to_string(), |id| id.trim().to_owned())
 }
 
 fn tell(states: &[NotifyState<'_>]) {

@@ -1,8 +1,10 @@
 //! The ledger on disk. It is stored before anything is done, so what it says was at least begun.
 //!
 //! ```text
-//!   ledger.json      {"version":1,"ledger":{…}} and, on a line of its own, sha256:<hex of the first>
-//!   ledger.json.1    the one before it
+//!   ledger.json      {"version":1,"stored":{…},"ledger":{…}} and, on a line of its own,
+//!                    sha256:<hex of the first>
+//!   ledger.json.1    the one before it; after a store that must not be lost, the same
+//!   ledger.json.bad  a damaged one, for whoever wants to know what happened
 //! ```
 //! A torn or damaged file is noticed by its checksum, and the one before is used. When neither is
 //! good hostd does not start: an empty ledger would forget which rows at Azure are ours.
@@ -12,16 +14,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fleet_model::{
-    At,
-    numbers::{AZURE_STALE, BACKOFF_MAX},
-};
 use fleet_proto::{
     files::{self, FileError},
     logging::Report,
     sha256_hex,
 };
-use hostd_plan::Ledger;
+use hostd_plan::{Ledger, Moment};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::absent_is_fine;
@@ -39,6 +37,8 @@ pub struct LedgerFile {
 pub struct Found {
     /// The ledger.
     pub ledger: Ledger,
+    /// When it was stored; none: there was none, or an older hostd stored it.
+    pub stored: Option<Moment>,
     /// What an operator should know about how it was found; none when all is well.
     pub warning: Option<String>,
 }
@@ -50,7 +50,7 @@ pub enum LedgerError {
     #[error(
         "the ledger {} is not usable ({why}), nor is the one before it ({why_before}); restore one \
          of them from a backup, or move both away: running agents are then adopted by their \
-         labels, but rows of agents that do not run stay at Azure for you to delete",
+         labels, and rows of agents that do not run are found by `agentctl janitor`",
         path.display()
     )]
     Lost {
@@ -98,6 +98,7 @@ enum Bad {
 #[derive(Serialize)]
 struct Stored<'a> {
     version: u32,
+    stored: &'a Moment,
     ledger: &'a Ledger,
 }
 
@@ -108,6 +109,8 @@ struct Head {
 
 #[derive(Deserialize)]
 struct Body {
+    /// Not in the ledger of an older hostd.
+    stored: Option<Moment>,
     ledger: Ledger,
 }
 
@@ -130,12 +133,21 @@ impl LedgerFile {
     ///
     /// # Errors
     /// What the disk says; the stored one is then still the old one.
-    pub fn store(&self, ledger: &Ledger) -> Result<(), LedgerError> {
-        let mut text = serde_json::to_string(&Stored { version: VERSION, ledger })?;
+    pub fn store(&self, ledger: &Ledger, now: &Moment) -> Result<(), LedgerError> {
+        let mut text = serde_json::to_string(&Stored { version: VERSION, stored: now, ledger })?;
         let sum = sha256_hex(text.as_bytes());
         text.push_str(&format!("\nsha256:{sum}\n"));
         self.keep_before()?;
         Ok(files::write_private(&self.path, text.as_bytes())?)
+    }
+
+    /// Stores it in both places, so that damage to one of them loses none of it.
+    ///
+    /// # Errors
+    /// As [`LedgerFile::store`].
+    pub fn store_twice(&self, ledger: &Ledger, now: &Moment) -> Result<(), LedgerError> {
+        self.store(ledger, now)?;
+        self.store(ledger, now)
     }
 
     /// A second name for the present file: it costs no copy, and no moment is without a ledger.
@@ -179,7 +191,7 @@ impl LedgerFile {
     /// As [`LedgerFile::load`].
     pub fn look(&self) -> Result<Found, LedgerError> {
         let why = match read(&self.path) {
-            Ok(ledger) => return Ok(Found { ledger, warning: None }),
+            Ok(body) => return Ok(body.found(None)),
             Err(Bad::Newer(found)) => {
                 return Err(LedgerError::Newer { path: self.path.clone(), found });
             }
@@ -187,16 +199,17 @@ impl LedgerFile {
         };
         match (why, read(&self.before())) {
             (Bad::Absent, Err(Bad::Absent)) => {
-                Ok(Found { ledger: Ledger::default(), warning: None })
+                Ok(Body { stored: None, ledger: Ledger::default() }.found(None))
             }
-            (why, Ok(ledger)) => {
+            (why, Ok(body)) => {
                 let warning = format!(
-                    "the ledger {} is not usable ({}); going on from the one before it, {}",
+                    "the ledger {} is not usable ({}); going on from the one before it, {}; look \
+                     whether the disk is sound, the damaged one is kept beside it as ledger.json.bad",
                     self.path.display(),
                     Report(&why),
                     self.before().display()
                 );
-                Ok(Found { ledger, warning: Some(warning) })
+                Ok(body.found(Some(warning)))
             }
             (why, Err(before)) => Err(LedgerError::Lost {
                 path: self.path.clone(),
@@ -207,7 +220,13 @@ impl LedgerFile {
     }
 }
 
-fn read(path: &Path) -> Result<Ledger, Bad> {
+impl Body {
+    fn found(self, warning: Option<String>) -> Found {
+        Found { ledger: self.ledger, stored: self.stored, warning }
+    }
+}
+
+fn read(path: &Path) -> Result<Body, Bad> {
     let bytes = fs::read(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Bad::Absent,
         _ => Bad::Unreadable(FileError::Io { doing: "read", path: path.to_owned(), source }),
@@ -222,22 +241,12 @@ fn read(path: &Path) -> Result<Ledger, Bad> {
     if head.version > VERSION {
         return Err(Bad::Newer(head.version));
     }
-    Ok(serde_json::from_slice::<Body>(text).map_err(Bad::Content)?.ledger)
-}
-
-/// Takes back times that lie in the future: the wall clock was set back since they were written,
-/// and nothing may wait for a moment that comes in a year. Times of a removal lapse with the restart.
-pub fn sane_times(ledger: &mut Ledger, now: At) {
-    for slot in ledger.slots.values_mut() {
-        slot.unclean_since = slot.unclean_since.map(|at| at.min(now));
-        slot.retry_at = slot.retry_at.map(|at| at.min(now + BACKOFF_MAX));
-        slot.reads_count_from = slot.reads_count_from.min(now + AZURE_STALE);
-    }
+    serde_json::from_slice(text).map_err(Bad::Content)
 }
 
 #[cfg(test)]
 mod tests {
-    use fleet_model::{Order, RuntimeKind};
+    use fleet_model::{At, Order, RuntimeKind};
     use hostd_plan::Slot;
 
     use super::*;
@@ -254,11 +263,15 @@ mod tests {
         ledger
     }
 
+    fn now() -> Moment {
+        Moment { at: At(1_000_000), boot: "b1".into(), up_ms: 1_000 }
+    }
+
     fn two_stored() -> (tempfile::TempDir, LedgerFile) {
         let dir = tempfile::tempdir().expect("a directory");
         let file = LedgerFile::within(dir.path());
-        file.store(&ledger(1)).expect("stored");
-        file.store(&ledger(2)).expect("stored");
+        file.store(&ledger(1), &now()).expect("stored");
+        file.store(&ledger(2), &now()).expect("stored");
         (dir, file)
     }
 
@@ -270,6 +283,7 @@ mod tests {
         let (_dir, file) = two_stored();
         let found = file.load().expect("good");
         assert_eq!((found.ledger, found.warning), (ledger(2), None));
+        assert_eq!(found.stored, Some(now()));
     }
 
     #[test]
@@ -287,8 +301,8 @@ mod tests {
             assert_eq!(found.ledger, ledger(1));
             assert!(found.warning.expect("told").contains("ledger.json.1"));
             // The damaged one never becomes the one before.
-            file.store(&ledger(5)).expect("stored");
-            assert_eq!(read(&file.before()).expect("still good"), ledger(1));
+            file.store(&ledger(5), &now()).expect("stored");
+            assert_eq!(read(&file.before()).expect("still good").ledger, ledger(1));
         }
     }
 
@@ -316,23 +330,8 @@ mod tests {
     fn what_cannot_be_stored_leaves_the_old_one() {
         let (dir, file) = two_stored();
         let elsewhere = LedgerFile::within(&dir.path().join("ledger.json"));
-        elsewhere.store(&ledger(3)).expect_err("a file is no directory");
+        elsewhere.store(&ledger(3), &now()).expect_err("a file is no directory");
         assert_eq!(file.load().expect("good").ledger, ledger(2));
-    }
-
-    #[test]
-    fn times_from_the_future_are_taken_back() {
-        let mut ledger = ledger(1);
-        let now = At(1_000_000);
-        let slot = ledger.slots.values_mut().next().expect("one");
-        slot.unclean_since = Some(At(u64::MAX));
-        slot.retry_at = Some(At(u64::MAX));
-        slot.reads_count_from = At(u64::MAX);
-        sane_times(&mut ledger, now);
-        let slot = ledger.slots.values().next().expect("one");
-        assert_eq!(slot.unclean_since, Some(now));
-        assert!(slot.retry_at.is_some_and(|at| at <= now + BACKOFF_MAX));
-        assert_eq!(slot.reads_count_from, now + AZURE_STALE);
     }
 
     #[test]
@@ -341,13 +340,26 @@ mod tests {
         let added =
             ["attempts_used", "start_unheard", "row_unsure", "reads_count_from", "stop_begun"];
         let mut body =
-            serde_json::to_value(Stored { version: VERSION, ledger: &ledger(3) }).expect("JSON");
+            serde_json::to_value(Stored { version: VERSION, stored: &now(), ledger: &ledger(3) })
+                .expect("JSON");
         let slot = body["ledger"]["slots"]["nightly-h-01"].as_object_mut().expect("a slot");
         slot.retain(|name, _| !added.contains(&name.as_str()));
         body["ledger"].as_object_mut().expect("a ledger").remove("attempts_used");
+        body.as_object_mut().expect("an object").remove("stored");
         let text = body.to_string();
         let sum = sha256_hex(text.as_bytes());
         fs::write(file.path(), format!("{text}\nsha256:{sum}\n")).expect("written");
-        assert_eq!(file.load().expect("read").ledger, ledger(3));
+        let found = file.load().expect("read");
+        assert_eq!((found.ledger, found.stored), (ledger(3), None));
+    }
+
+    #[test]
+    fn what_was_stored_twice_outlives_damage_to_either_file() {
+        for damaged in ["ledger.json", "ledger.json.1"] {
+            let (dir, file) = two_stored();
+            file.store_twice(&ledger(7), &now()).expect("stored");
+            fs::write(dir.path().join(damaged), "torn").expect("damaged");
+            assert_eq!(file.load().expect("the other is good").ledger, ledger(7), "{damaged}");
+        }
     }
 }

@@ -8,6 +8,7 @@ mod disk;
 pub mod engine_facts;
 pub mod evidence;
 pub mod execute;
+pub mod guardian;
 pub mod host_loop;
 pub mod identity;
 pub mod ledger_file;

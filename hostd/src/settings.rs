@@ -6,12 +6,16 @@ use std::{
 };
 
 use azdo::ProxyConfig;
-use fleet_model::{Labels, Package, RuntimeKind};
+use fleet_model::{
+    Labels, Package, RuntimeKind,
+    numbers::{DISK_CLEAN_PERCENT, DISK_PAUSE_MIB, DISK_PAUSE_PERCENT},
+};
 use fleet_proto::{
     logging::Format,
     settings::{self, SettingsError, Sources},
     tls::{Proxy, TlsError},
 };
+use hostd_plan::DiskMarks;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -23,6 +27,8 @@ pub const DEFAULT_FILE: &str = "/etc/hostd/hostd.toml";
 pub const DEFAULT_DATA: &str = "/var/lib/hostd";
 /// More starts at once do not make an engine faster.
 const STARTS_MAX: usize = 64;
+/// Agents go on at twice the mark, and that must be possible.
+const DISK_PERCENT_MAX: u8 = 40;
 
 /// All settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,6 +56,8 @@ pub struct Settings {
     pub process: Process,
     /// The systemd runtime.
     pub systemd: Systemd,
+    /// When room is short.
+    pub disk: DiskSettings,
     /// How this host gets out.
     pub proxy: Proxies,
 }
@@ -105,6 +113,29 @@ impl From<PackageSetting> for Package {
     }
 }
 
+/// The table `disk`: below which free room what is done.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiskSettings {
+    /// Per cent below which what nothing uses is removed; 0: nothing ever is.
+    pub clean_below: u8,
+    /// Per cent below which agents are paused, until there is twice as much; 0: never.
+    pub pause_below: u8,
+    /// MiB below which they are too, as long as that is no more than a tenth of the disk.
+    pub pause_below_mib: u32,
+}
+
+impl DiskSettings {
+    /// For the plan.
+    pub fn marks(&self) -> DiskMarks {
+        DiskMarks {
+            clean_percent: self.clean_below,
+            pause_percent: self.pause_below,
+            pause_bytes: u64::from(self.pause_below_mib) << 20,
+        }
+    }
+}
+
 /// The table `proxy`: of hostd itself. Agents have theirs in their pool.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -131,6 +162,7 @@ impl Default for Settings {
             docker: Docker::default(),
             process: Process::default(),
             systemd: Systemd::default(),
+            disk: DiskSettings::default(),
             proxy: Proxies::default(),
         }
     }
@@ -139,6 +171,16 @@ impl Default for Settings {
 impl Default for Docker {
     fn default() -> Self {
         Self { socket: "/var/run/docker.sock".into(), network: None, extra_hosts: Vec::new() }
+    }
+}
+
+impl Default for DiskSettings {
+    fn default() -> Self {
+        Self {
+            clean_below: DISK_CLEAN_PERCENT,
+            pause_below: DISK_PAUSE_PERCENT,
+            pause_below_mib: DISK_PAUSE_MIB,
+        }
     }
 }
 
@@ -244,6 +286,14 @@ impl Settings {
         if !(1..=STARTS_MAX).contains(&self.starts_at_once) {
             return bad("starts_at_once", &format!("it must lie between 1 and {STARTS_MAX}"));
         }
+        for (key, percent) in [
+            ("disk.clean_below", self.disk.clean_below),
+            ("disk.pause_below", self.disk.pause_below),
+        ] {
+            if percent > DISK_PERCENT_MAX {
+                return bad(key, &format!("it must be at most {DISK_PERCENT_MAX} per cent"));
+            }
+        }
         for (key, url) in
             [("proxy.coordinator", &self.proxy.coordinator), ("proxy.azure", &self.proxy.azure)]
         {
@@ -321,6 +371,8 @@ mod tests {
             ("[systemd]\nfirst_uid = 0", "between 1000 and"),
             ("[systemd]\npackage = { source = \"x.tgz\", sha256 = \"00\" }", "systemd.package"),
             ("data = \"here\"", "absolute"),
+            ("[disk]\npause_below = 60", "at most 40"),
+            ("[disk]\nclean = 5", ":2:"),
             ("[proxy]\ncoordinator = \"https://u:secret@p:1\"", "proxy.coordinator"),
         ] {
             let error = read(text).expect_err(text);

@@ -175,6 +175,12 @@ impl SlotStore {
     }
 }
 
+/// A slot's directory has a registration in it.
+pub(crate) fn holds_registration(dir: &Path) -> bool {
+    // In doubt it has.
+    !matches!(fs::symlink_metadata(dir.join(FILE)), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
 fn gone(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use fleet_model::{
-    AgentName, AgentStatus, At, Condition, CredentialRef, HostReport, Order, PoolName,
+    AgentName, AgentStatus, At, CacheSize, Condition, CredentialRef, Disk, HostReport, Order,
+    PoolName,
 };
 
 /// The host as it stands, as the coordinator is told of it.
@@ -17,6 +18,10 @@ pub struct View {
     pub conditions: Vec<Condition>,
     /// All credentials held.
     pub credentials: Vec<CredentialRef>,
+    /// The disks that its agents depend on.
+    pub disks: Vec<Disk>,
+    /// What takes room beside the agents.
+    pub caches: Vec<CacheSize>,
 }
 
 /// Something worth a line in the fleet's history.
@@ -44,6 +49,8 @@ impl View {
             removed: Vec::new(),
             conditions: self.conditions.clone(),
             credentials: self.credentials.clone(),
+            disks: self.disks.clone(),
+            caches: self.caches.clone(),
         }
     }
 
@@ -62,6 +69,8 @@ impl View {
             removed: removed.cloned().collect(),
             conditions: self.conditions.clone(),
             credentials: self.credentials.clone(),
+            disks: self.disks.clone(),
+            caches: self.caches.clone(),
         })
     }
 }
@@ -89,6 +98,7 @@ mod tests {
             agent_id: None,
             placeholder: false,
             quarantine: None,
+            disk_bytes: None,
         }
     }
 

@@ -82,6 +82,8 @@ fn heard(sign: Sign) -> Option<Heard> {
         Sign::Listening => Heard::Listening,
         Sign::JobStarted(name) => Heard::JobStarted(name),
         Sign::JobFinished { .. } => Heard::JobFinished,
+        Sign::JobAnnounced => Heard::JobAnnounced,
+        Sign::JobAnnouncedOver => Heard::JobAnnouncedOver,
         Sign::SessionConflict => Heard::SessionConflict,
         Sign::ConnectError(why) => Heard::ConnectError(why),
         // The trouble is over, and nothing is left to say about it.

@@ -81,3 +81,36 @@ fn paths_named_in_the_architecture_exist() {
     let missing: Vec<_> = named.iter().filter(|path| !root().join(path).exists()).collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md names {missing:?}");
 }
+
+/// A jump of the wall clock must move no wait: hostd asks `hostd/src/clock.rs` for the time. Those who
+/// read the wall clock themselves compare it with a certificate, name a file by it, hand it to an
+/// engine of the same machine, or look how long nothing has used a thing, across hostd's lives.
+#[test]
+fn few_places_of_hostd_read_the_wall_clock() {
+    let allowed = [
+        "agent_run/clean.rs",
+        "check.rs",
+        "clock.rs",
+        "guardian/clean.rs",
+        "identity/renew.rs",
+        "runtime/docker/events.rs",
+        "session/mod.rs",
+    ];
+    let top = root().join("hostd/src");
+    let (mut dirs, mut found) = (vec![top.clone()], Vec::new());
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if std::fs::read_to_string(&path)
+                .is_ok_and(|text| text.contains("SystemTime::now"))
+            {
+                let name = path.strip_prefix(&top).expect("within");
+                found.push(name.display().to_string());
+            }
+        }
+    }
+    found.sort();
+    assert_eq!(found, allowed);
+}

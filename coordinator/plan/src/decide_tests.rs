@@ -73,6 +73,7 @@ fn agent(name: &str, phase: Phase, intent: Intent) -> AgentStatus {
         agent_id: None,
         placeholder: false,
         quarantine: None,
+        disk_bytes: None,
     }
 }
 

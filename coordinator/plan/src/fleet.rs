@@ -6,8 +6,8 @@ use std::{
 };
 
 use fleet_model::{
-    AgentName, AgentStatus, Assignment, At, Condition, CredentialName, CredentialRef, HostFacts,
-    HostName, HostReport, HostState, Labels, Order, PoolName, PoolSpec, RowState,
+    AgentName, AgentStatus, Assignment, At, CacheSize, Condition, CredentialName, CredentialRef,
+    Disk, HostFacts, HostName, HostReport, HostState, Labels, Order, PoolName, PoolSpec, RowState,
     numbers::HOST_LEASE,
 };
 
@@ -116,6 +116,10 @@ pub struct HostEntry {
     pub conditions: Vec<Condition>,
     /// Credentials it holds.
     pub credentials: Vec<CredentialRef>,
+    /// Its disks as last reported.
+    pub disks: Vec<Disk>,
+    /// What takes room on it beside its agents.
+    pub caches: Vec<CacheSize>,
     /// What it is told to keep; none: nothing decided since the coordinator started.
     pub assignment: Option<Arc<Assignment>>,
 }
@@ -295,6 +299,8 @@ impl Fleet {
         entry.applied = entry.applied.max(report.applied);
         entry.conditions = report.conditions;
         entry.credentials = report.credentials;
+        entry.disks = report.disks;
+        entry.caches = report.caches;
         let mut gone = report.removed;
         if report.full {
             entry.reported = true;
@@ -408,6 +414,8 @@ impl HostEntry {
             agents: BTreeMap::new(),
             conditions: Vec::new(),
             credentials: Vec::new(),
+            disks: Vec::new(),
+            caches: Vec::new(),
             assignment: None,
         }
     }

@@ -13,6 +13,7 @@
 
 mod decide;
 mod fleet;
+mod janitor;
 mod place;
 mod records;
 mod split;
@@ -21,6 +22,9 @@ mod view;
 
 pub use decide::Decision;
 pub use fleet::{Fleet, FleetEvent, HostEntry, ReadOnly};
+pub use janitor::{
+    Claim, Leftover, MarkedRow, Pass, RowStep, Tidiness, Verdict, may_go, next_step, offers,
+};
 pub use place::{HostView, Placement, Refusal, place};
 pub use records::{HostRecord, Placed, Saved};
 pub use tally::PoolCounts;

@@ -11,7 +11,7 @@ pub struct PoolCounts {
     pub busy: u32,
     /// Kept, on their way to be online.
     pub starting: u32,
-    /// Kept, and in need of a look: failed, disabled by somebody else.
+    /// Kept, and in need of a look: failed, disabled by somebody else, on a full disk.
     pub failed: u32,
     /// Drained or removed at their job's end.
     pub leaving: u32,
@@ -49,7 +49,9 @@ impl PoolCounts {
             (Intent::Drain | Intent::Remove, _) => &mut self.leaving,
             (Intent::Keep, Phase::Idle) => &mut self.idle,
             (Intent::Keep, Phase::Busy) => &mut self.busy,
-            (Intent::Keep, Phase::Failed | Phase::DisabledElsewhere) => &mut self.failed,
+            (Intent::Keep, Phase::Failed | Phase::DisabledElsewhere | Phase::Paused) => {
+                &mut self.failed
+            }
             (Intent::Keep, _) => &mut self.starting,
         })
     }

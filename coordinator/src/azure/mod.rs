@@ -4,10 +4,11 @@
 //!   loop ──Targets──► watcher ──one task per Azure pool──► rows or trouble ──► loop ──► hosts
 //! ```
 //!
-//! A watcher never acts on agents: it looks. The one thing it deletes are rows of removed hosts,
-//! which nobody else can delete, and only while they are offline and without a job.
+//! A watcher never acts on agents: it looks. What it does to rows it does to those that no host keeps
+//! an agent for ([`leftovers`]), and only to those that the loop has given up in the store before.
 
 mod check;
+mod leftovers;
 mod pace;
 mod poll;
 
@@ -28,17 +29,32 @@ use poll::Poller;
 /// What to look at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Targets {
-    pools: BTreeMap<PoolName, (AzureTarget, CredentialRef)>,
+    pools: BTreeMap<PoolName, Target>,
     orphans: BTreeMap<String, Orphan>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    azure: AzureTarget,
+    credential: CredentialRef,
+    /// The pool is being deleted.
+    leaving: bool,
+    /// How often its rows' marks were wished for.
+    marks: u64,
+}
+
 impl Targets {
-    pub(crate) fn of(fleet: &Fleet, book: &Book) -> Self {
+    pub(crate) fn of(fleet: &Fleet, book: &Book, marks: &BTreeMap<PoolName, u64>) -> Self {
         let target = |name: &PoolName| {
             let spec = fleet.pool_view(name)?.spec;
             let fingerprint = fleet.credential(&spec.credential)?.to_owned();
-            let credential = CredentialRef { name: spec.credential.clone(), fingerprint };
-            Some((name.clone(), (spec.azure.clone(), credential)))
+            let target = Target {
+                azure: spec.azure.clone(),
+                credential: CredentialRef { name: spec.credential.clone(), fingerprint },
+                leaving: spec.deleted,
+                marks: marks.get(name).copied().unwrap_or_default(),
+            };
+            Some((name.clone(), target))
         };
         let pools = fleet.pool_names().filter_map(target).collect();
         Self { pools, orphans: book.orphans.clone() }
@@ -47,13 +63,16 @@ impl Targets {
     /// One entry per Azure pool and credential: two pools of the fleet that share both share a call.
     fn jobs(&self) -> BTreeMap<JobKey, Job> {
         let mut jobs: BTreeMap<JobKey, Job> = BTreeMap::new();
-        for (name, (azure, credential)) in &self.pools {
+        for (name, target) in &self.pools {
             let key = JobKey {
-                url: azure.url.clone(),
-                pool: azure.pool.clone(),
-                credential: credential.clone(),
+                url: target.azure.url.clone(),
+                pool: target.azure.pool.clone(),
+                credential: target.credential.clone(),
             };
-            jobs.entry(key).or_default().pools.push(name.clone());
+            let job = jobs.entry(key).or_default();
+            job.leaving = target.leaving && (job.pools.is_empty() || job.leaving);
+            job.marks = job.marks.max(target.marks);
+            job.pools.push(name.clone());
         }
         for (key, job) in &mut jobs {
             let here = |o: &&Orphan| o.azure.url == key.url && o.azure.pool == key.pool;
@@ -76,6 +95,10 @@ struct JobKey {
 struct Job {
     pools: Vec<PoolName>,
     orphans: Vec<Orphan>,
+    /// All of the pools are being deleted.
+    leaving: bool,
+    /// A list with the rows' marks is wished for, unless it was given for this number.
+    marks: u64,
 }
 
 /// How to ask Azure.
@@ -85,6 +108,8 @@ pub(crate) struct AzureSettings {
     pub interval: Duration,
     /// Limit of one call.
     pub timeout: Duration,
+    /// How old its answers may be.
+    pub stale: Duration,
     /// A proxy on the way to Azure.
     pub proxy: Option<ProxySettings>,
 }

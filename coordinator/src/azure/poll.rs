@@ -4,10 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use azdo::{AgentRow, AgentStatus, Client, ClientConfig, Credential, Error};
 use fleet_model::{AgentName, RowState};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-use super::{Job, JobKey, Shared, check::trouble, pace::next_look};
-use crate::{fleet_loop::AzureEvent, records::Orphan};
+use super::{
+    Job, JobKey, Shared,
+    check::trouble,
+    leftovers::{Place, state},
+    pace::next_look,
+};
+use crate::fleet_loop::AzureEvent;
 
 /// See the module.
 pub(super) struct Poller {
@@ -19,17 +24,30 @@ pub(super) struct Poller {
     /// The pool's id at Azure, once known.
     pool_id: Option<i64>,
     failures: u32,
+    /// Since when rows that are to go have been seen disabled.
+    pub(super) disabled: BTreeMap<i64, Instant>,
+    /// The newest wish for marks that was fulfilled.
+    pub(super) marked: u64,
 }
 
 /// A look that failed.
-struct Bad {
+pub(super) struct Bad {
     why: String,
-    wish: Option<Duration>,
+    pub(super) wish: Option<Duration>,
 }
 
 impl Poller {
     pub(super) fn new(shared: Shared, key: JobKey, work: watch::Receiver<Job>) -> Self {
-        Self { shared, key, work, client: None, pool_id: None, failures: 0 }
+        Self {
+            shared,
+            key,
+            work,
+            client: None,
+            pool_id: None,
+            failures: 0,
+            disabled: BTreeMap::new(),
+            marked: 0,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -64,6 +82,7 @@ impl Poller {
         let work = self.work.borrow_and_update().clone();
         let client = self.client()?;
         let pool_id = self.find_pool(&client).await?;
+        let asked_at = Instant::now();
         let asked = client.agent_rows(pool_id).await;
         self.count("list", asked.as_ref().err());
         let reply = match asked {
@@ -78,14 +97,13 @@ impl Poller {
         };
         let rows = rows(&reply.value);
         for pool in &work.pools {
-            let event = AzureEvent::Rows { pool: pool.clone(), rows: rows.clone() };
-            // Fails only when the daemon ends; then this task ends with it.
-            let _ = self.shared.handle.azure(event).await;
+            self.say(AzureEvent::Rows { pool: pool.clone(), rows: rows.clone() }).await;
         }
-        for orphan in &work.orphans {
-            self.tend(&client, pool_id, orphan, &reply.value).await;
+        let place = Place { client, pool_id };
+        match reply.pace.retry_after {
+            Some(wish) => Ok(Some(wish)),
+            None => self.tidy(&place, &work, &reply.value, asked_at).await,
         }
-        Ok(reply.pace.retry_after)
     }
 
     fn client(&mut self) -> Result<Client, Bad> {
@@ -120,45 +138,30 @@ impl Poller {
         Ok(pool.id)
     }
 
-    /// Deletes the row of a removed host when that can hurt nobody: offline, without a job, and not
-    /// the last row of the pool, without which jobs would fail at queue time.
-    async fn tend(&self, client: &Client, pool_id: i64, orphan: &Orphan, rows: &[AgentRow]) {
-        let gone = |deleted| AzureEvent::OrphanGone { id: orphan.id(), deleted };
-        let Some(row) = rows.iter().find(|row| row.id == orphan.agent_id) else {
-            let _ = self.shared.handle.azure(gone(false)).await;
-            return;
-        };
-        if row.status != AgentStatus::Offline || row.assigned_request.is_some() || rows.len() < 2 {
-            return;
-        }
-        let asked = client.delete_agent(pool_id, orphan.agent_id).await;
-        self.count("delete", asked.as_ref().err());
-        match asked {
-            Ok(_) => drop(self.shared.handle.azure(gone(true)).await),
-            Err(error) if error.is_not_found() => {
-                let _ = self.shared.handle.azure(gone(false)).await;
-            }
-            // A job came in between, or Azure is in trouble: the next look tries again.
-            Err(error) => {
-                tracing::warn!(agent = %orphan.agent, error = %trouble(&error), "row of a removed host stays");
-            }
-        }
-    }
-
     async fn tell_trouble(&self, why: &str) {
         let pools = self.work.borrow().pools.clone();
         for pool in pools {
-            let event = AzureEvent::Trouble { pool, trouble: Some(why.to_owned()) };
-            let _ = self.shared.handle.azure(event).await;
+            self.say(AzureEvent::Trouble { pool, trouble: Some(why.to_owned()) }).await;
         }
     }
 
-    fn count(&self, call: &'static str, error: Option<&Error>) {
+    /// Tells the loop what happened.
+    pub(super) async fn say(&self, event: AzureEvent) {
+        // Fails only when the daemon ends; then this task ends with it.
+        let _ = self.shared.handle.azure(event).await;
+    }
+
+    /// Between a change of a row and answers that must show it.
+    pub(super) fn stale(&self) -> Duration {
+        self.shared.settings.stale
+    }
+
+    pub(super) fn count(&self, call: &'static str, error: Option<&Error>) {
         self.shared.metrics.azure_call(call, error.map_or("ok", result));
     }
 }
 
-fn bad(error: &Error) -> Bad {
+pub(super) fn bad(error: &Error) -> Bad {
     Bad { why: trouble(error), wish: error.retry_after() }
 }
 
@@ -166,16 +169,8 @@ fn rows(agents: &[AgentRow]) -> BTreeMap<AgentName, RowState> {
     let row = |agent: &AgentRow| {
         // A name that none of ours could have is a foreign row.
         let name: AgentName = agent.name.parse().ok()?;
-        let assigned = agent
-            .assigned_request
-            .as_ref()
-            .map(|request| (request.request_id, request.job_name.clone().unwrap_or_default()));
-        let state = RowState {
-            agent_id: agent.id,
-            enabled: agent.enabled,
-            online: agent.status == AgentStatus::Online,
-            assigned,
-        };
+        // What is shown is only what Azure says outright.
+        let state = RowState { online: agent.status == AgentStatus::Online, ..state(agent) };
         Some((name, state))
     };
     agents.iter().filter_map(row).collect()

@@ -238,5 +238,7 @@ fn report_of(entry: &HostEntry) -> HostReport {
         removed: Vec::new(),
         conditions: entry.conditions.clone(),
         credentials: entry.credentials.clone(),
+        disks: entry.disks.clone(),
+        caches: entry.caches.clone(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coordinator_plan::FleetEvent;
-use fleet_model::{AgentName, HostName, PoolName, RowState};
+use fleet_model::{AgentName, AgentStatus, At, HostName, PoolName, RowState};
 use fleet_proto::convert::{Row, RowChange};
 
 use super::{
@@ -12,22 +12,15 @@ use super::{
     turn::Turn,
     watchers::Watched,
 };
-use crate::{records::ORPHAN, store::NewEvent};
+use crate::store::NewEvent;
 
 impl State {
     pub(crate) fn take_azure(&mut self, event: AzureEvent, turn: &mut Turn) {
         match event {
             AzureEvent::Rows { pool, rows } => self.take_rows(pool, rows, turn),
             AzureEvent::Trouble { pool, trouble } => self.take_trouble(pool, trouble, turn),
-            AzureEvent::OrphanGone { id, deleted } => {
-                let Some(orphan) = self.book.orphans.remove(&id) else { return };
-                turn.changes.delete(ORPHAN, &id);
-                let how = if deleted { "deleted" } else { "was gone already" };
-                let said = format!("row {} of removed host {} {how}", orphan.agent_id, orphan.host);
-                let event = NewEvent::new(turn.now, "azure.row-deleted", SELF).pool(&orphan.pool);
-                turn.event(event.host(&orphan.host).agent(&orphan.agent).says(said));
-                turn.targets = true;
-            }
+            AzureEvent::OrphanEnded { id, end } => self.forget_orphan(&id, end, turn),
+            AzureEvent::Marked { pools, number, rows } => self.marked(&pools, number, &rows, turn),
         }
     }
 
@@ -39,8 +32,16 @@ impl State {
             let change = match (view.rows.get(&agent.agent), rows.get(&agent.agent)) {
                 (old, Some(new)) if old != Some(new) => RowChange::Seen(new.clone()),
                 (Some(old), None) => RowChange::Gone { agent_id: old.agent_id },
+                (None, None) => match self.missing_row(agent, turn.now) {
+                    Some(agent_id) => RowChange::Gone { agent_id },
+                    None => continue,
+                },
                 _ => continue,
             };
+            self.told_gone.remove(&agent.agent);
+            if let RowChange::Gone { agent_id } = &change {
+                self.told_gone.insert(agent.agent.clone(), *agent_id);
+            }
             let row = Row { pool: pool.clone(), agent: agent.agent.clone(), change };
             by_host.entry(host.clone()).or_default().push(row);
         }
@@ -56,10 +57,22 @@ impl State {
         }
         self.watchers.touch(Watched::Pool(pool.clone()), turn.now);
         // No decision follows from rows alone: placement asks hosts, not Azure.
-        self.fleet.apply(FleetEvent::Rows { pool, rows }, turn.now);
+        self.fleet.apply(FleetEvent::Rows { pool: pool.clone(), rows }, turn.now);
+        self.wish_for_marks(&pool, turn);
+    }
+
+    /// The row that an agent has by its host's word and that was never seen: it vanished while the
+    /// host or this coordinator was away. One that was made a moment ago may not be shown yet.
+    fn missing_row(&self, agent: &AgentStatus, now: At) -> Option<i64> {
+        let old_enough = now.since(agent.since) >= self.settings.azure_stale;
+        let told = self.told_gone.get(&agent.agent).copied();
+        agent.agent_id.filter(|id| old_enough && told != Some(*id))
     }
 
     fn take_trouble(&mut self, pool: PoolName, trouble: Option<String>, turn: &mut Turn) {
+        if let Some(why) = &trouble {
+            self.no_marks(&pool, why);
+        }
         let Some(view) = self.fleet.pool_view(&pool) else { return };
         if view.trouble == trouble.as_deref() {
             return;

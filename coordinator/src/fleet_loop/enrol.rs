@@ -11,7 +11,7 @@ use super::{
     turn::Turn,
 };
 use crate::{
-    records::{HOST, ORPHAN, REMOVED, TOKEN},
+    records::{HOST, REMOVED, TOKEN},
     store::NewEvent,
 };
 
@@ -61,13 +61,7 @@ impl State {
             turn.changes.delete(REMOVED, host);
         }
         // Its rows are its own business again.
-        self.book.orphans.retain(|id, orphan| {
-            let its = orphan.host == *host;
-            if its {
-                turn.changes.delete(ORPHAN, id);
-            }
-            !its
-        });
+        self.claim_rows(|orphan| orphan.host == *host, turn);
         turn.event(NewEvent::new(turn.now, "host.joined", format!("host {host}")).host(host));
         if self.sessions.has(host) {
             self.sessions.end(host, "this host joined anew, with another key");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use coordinator_plan::MarkedRow;
 use fleet_model::{
     AgentName, AgentOrder, At, CredentialName, Forced, GroupSpec, HostName, HostReport, Labels,
     Order, PoolName, PoolSpec, Reason, RowState,
@@ -63,6 +64,7 @@ pub(crate) enum Request {
     Invite { invitation: Box<Invitation>, by: String, reply: Reply<()> },
     RemoveHost { host: String, force: bool, by: String, reply: Reply<()> },
     SetCredential { credential: NewCredential, by: String, reply: Reply<()> },
+    Tidy { pool: Option<String>, dry_run: bool, by: String, reply: Reply<Vec<v1::TidyPool>> },
     OrderAgent { order: AgentOrder, reply: Reply<v1::Agent> },
     Status { reply: Reply<v1::GetStatusResponse> },
     Pools { pool: Option<String>, reply: Reply<Vec<v1::Pool>> },
@@ -98,8 +100,21 @@ pub(crate) enum AzureEvent {
     Rows { pool: PoolName, rows: BTreeMap<AgentName, RowState> },
     /// It cannot be asked, or (none) it can again.
     Trouble { pool: PoolName, trouble: Option<String> },
-    /// A row of a removed host is gone.
-    OrphanGone { id: String, deleted: bool },
+    /// A row that was to go is gone, or stays.
+    OrphanEnded { id: String, end: RowEnd },
+    /// All rows of an Azure pool with their marks, as wished for: the wish's number.
+    Marked { pools: Vec<PoolName>, number: u64, rows: Vec<MarkedRow> },
+}
+
+/// What became of a row that was to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowEnd {
+    /// By us.
+    Deleted,
+    /// By somebody else.
+    Gone,
+    /// It has an agent after all, and is as it was.
+    Kept,
 }
 
 /// A pool to create.

@@ -141,13 +141,17 @@ impl State {
     fn orphans_of(&self, host: &HostName) -> Vec<Orphan> {
         let Some(entry) = self.fleet.host(host) else { return Vec::new() };
         let orphan = |agent: &fleet_model::AgentStatus| {
-            let azure = self.fleet.pool_view(&agent.pool)?.spec.azure.clone();
+            let view = self.fleet.pool_view(&agent.pool)?;
+            let (azure, rows) = (view.spec.azure.clone(), view.rows.get(&agent.agent));
             Some(Orphan {
                 pool: agent.pool.clone(),
                 azure,
                 agent_id: agent.agent_id?,
                 agent: agent.agent.clone(),
                 host: host.clone(),
+                why: String::new(),
+                was_enabled: rows.is_some_and(|row| row.enabled),
+                claimed: false,
             })
         };
         entry.agents.values().filter_map(orphan).collect()

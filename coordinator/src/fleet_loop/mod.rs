@@ -19,6 +19,7 @@ mod event;
 mod groups;
 mod handle;
 mod hosts;
+mod janitor;
 mod logs;
 mod outbox;
 mod pools;
@@ -46,7 +47,7 @@ use crate::{
 pub use denied::Denied;
 pub(crate) use event::{
     AzureEvent, Enrol, Event, Filter, Grant, Insist, Invitation, Key, Kinds, LogPlace,
-    NewCredential, NewPool, Request, SessionEvent,
+    NewCredential, NewPool, Request, RowEnd, SessionEvent,
 };
 use fleet_model::At;
 use fleet_proto::logging::Report;
@@ -158,6 +159,7 @@ impl FleetLoop {
             self.state.take(event, &mut turn);
         }
         self.state.settle_contests(&mut turn);
+        self.state.give_up_waiting(now);
         self.state.finish_adoption(&mut turn);
         let decision = if turn.decide || idle { self.state.decide(&mut turn) } else { None };
         if let Some(decision) = &decision {

@@ -45,6 +45,9 @@ impl State {
                 let done = self.set_credential(credential, &by, turn);
                 turn.settle(reply, done);
             }
+            Request::Tidy { pool, dry_run, by, reply } => {
+                self.tidy(pool.as_deref(), dry_run, by, reply, turn);
+            }
             Request::OrderAgent { order, reply } => self.order_agent(order, reply),
             // Looks come after the changes of the same turn, so that one sees what one did.
             Request::Status { reply } => {

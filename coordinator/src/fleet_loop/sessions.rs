@@ -229,6 +229,7 @@ impl State {
         self.watchers.touch(Watched::Host(host.clone()), turn.now);
         let full = report.full;
         self.apply(FleetEvent::Reported { host: host.clone(), report }, turn);
+        self.claim_rows_of(&host, turn);
         if full {
             self.send_known_rows(&host);
         }
@@ -269,9 +270,11 @@ impl State {
         }
     }
 
-    /// A host that begins is told what Azure last said about its agents.
-    fn send_known_rows(&self, host: &HostName) {
+    /// A host that begins is told what Azure last said about its agents; of rows that are not there
+    /// with the next look.
+    fn send_known_rows(&mut self, host: &HostName) {
         let Some(entry) = self.fleet.host(host) else { return };
+        self.told_gone.retain(|agent, _| !entry.agents.contains_key(agent));
         let known = entry.agents.values().filter_map(|agent| {
             let row = self.fleet.pool_view(&agent.pool)?.rows.get(&agent.agent)?;
             let change = RowChange::Seen(row.clone());

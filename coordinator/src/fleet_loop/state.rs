@@ -7,7 +7,7 @@ use std::{
 };
 
 use coordinator_plan::{Decision, Fleet, FleetEvent};
-use fleet_model::{At, HostName, HostState};
+use fleet_model::{AgentName, At, HostName, HostState};
 use tokio::sync::watch;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     agent_orders::AgentOrders,
     denied::Denied,
     event::Event,
+    janitor::Janitor,
     refusals::Refusals,
     sessions::Sessions,
     turn::Turn,
@@ -41,6 +42,12 @@ pub(crate) struct LoopSettings {
     pub max_sessions: usize,
     /// After `recover`: how long hosts have to report before the first order.
     pub adopt_window: Duration,
+    /// A row without an agent goes when it was offline for so long.
+    pub leftover_age: Duration,
+    /// How often such rows are looked for.
+    pub tidy_every: Duration,
+    /// How old Azure's answers may be.
+    pub azure_stale: Duration,
 }
 
 /// See the module.
@@ -57,6 +64,9 @@ pub(crate) struct State {
     pub(crate) store_trouble: Option<String>,
     pub(crate) refusals: Refusals,
     pub(crate) agent_orders: AgentOrders,
+    pub(crate) janitor: Janitor,
+    /// Agents whose hosts were told that their row is gone: which row.
+    pub(crate) told_gone: BTreeMap<AgentName, i64>,
     /// States as last written into the history.
     states: BTreeMap<HostName, HostState>,
 }
@@ -85,6 +95,8 @@ impl State {
             store_trouble: None,
             refusals: Refusals::default(),
             agent_orders: AgentOrders::default(),
+            janitor: Janitor::default(),
+            told_gone: BTreeMap::new(),
             states: BTreeMap::new(),
         };
         state.publish_targets();
@@ -267,7 +279,7 @@ impl State {
     }
 
     fn publish_targets(&self) {
-        let targets = Targets::of(&self.fleet, &self.book);
+        let targets = Targets::of(&self.fleet, &self.book, self.janitor.numbers());
         self.targets.send_if_modified(|old| {
             let changed = *old != targets;
             *old = targets;

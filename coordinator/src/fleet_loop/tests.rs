@@ -9,7 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use fleet_model::{HostFacts, HostName, HostState, Order, PoolSpec};
+use fleet_model::{
+    HostFacts, HostName, HostState, Order, PoolSpec,
+    numbers::{AZURE_STALE, LEFTOVER_AGE, TIDY_EVERY},
+};
 use fleet_proto::{convert::Hello, seal::SealKey};
 
 use super::*;
@@ -112,6 +115,9 @@ async fn run(store: Arc<Fickle>) -> Fleet {
             heartbeat: Duration::from_secs(5),
             max_sessions: 10,
             adopt_window: Duration::from_secs(60),
+            leftover_age: LEFTOVER_AGE,
+            tidy_every: TIDY_EVERY,
+            azure_stale: AZURE_STALE,
         },
         metrics: Arc::new(Metrics::default()),
         stop: stop.clone(),

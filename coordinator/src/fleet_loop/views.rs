@@ -126,6 +126,8 @@ impl Views<'_> {
             ordered: entry.assignment.as_ref().map(|told| told.order.into()),
             conditions: entry.conditions.iter().cloned().map(Into::into).collect(),
             certificate_expires: entry.record.certificate_expires.map(timestamp),
+            disks: entry.disks.iter().cloned().map(Into::into).collect(),
+            caches: entry.caches.iter().cloned().map(Into::into).collect(),
         }
     }
 

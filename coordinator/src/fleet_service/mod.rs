@@ -202,6 +202,14 @@ impl FleetService for Operators {
         Ok(Response::new(v1::OrderAgentResponse { agent: Some(agent) }))
     }
 
+    async fn tidy(&self, request: Request<v1::TidyRequest>) -> Answer<v1::TidyResponse> {
+        let by = operator(&request)?;
+        let v1::TidyRequest { pool, dry_run } = request.into_inner();
+        let pool = given(pool);
+        let pools = self.0.handle.ask(|reply| Ask::Tidy { pool, dry_run, by, reply }).await?;
+        Ok(Response::new(v1::TidyResponse { pools }))
+    }
+
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
         let by = operator(&request)?;
         Ok(Response::new(logs::open(&self.0, request.into_inner(), &by).await?))

@@ -61,10 +61,7 @@ async fn told(
         Status::unavailable(format!("host {host} broke the log off: {why}; {next}"))
     };
     loop {
-        let message = incoming
-            .message()
-            .await
-            .map_err(|status| broken(format!("{}", fleet_proto::logging::Report(&status))))?;
+        let message = incoming.message().await.map_err(|status| broken(what_broke(&status)))?;
         match message.map(|message| message.message) {
             Some(Some(Message::Lines(lines))) => {
                 let v1::LogLines { lines } = checked(lines).map_err(broken)?;
@@ -84,6 +81,15 @@ async fn told(
             None => return Err(broken("it ended without an end".to_owned())),
         }
     }
+}
+
+/// A connection's end in the words of the libraries below helps nobody at the other end.
+fn what_broke(status: &Status) -> String {
+    if std::error::Error::source(status).is_none() {
+        return status.message().to_owned();
+    }
+    tracing::debug!(error = %fleet_proto::logging::Report(status), "a log broke off");
+    "its connection ended".to_owned()
 }
 
 /// A host that sends more at once than was agreed would have it held here.

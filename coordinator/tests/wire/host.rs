@@ -243,6 +243,7 @@ pub(crate) fn keeps(host: &HostName, assignment: &Assignment, phase: Phase) -> H
                     agent_id: None,
                     placeholder: false,
                     quarantine: None,
+                    disk_bytes: None,
                 });
             }
         }

@@ -7,6 +7,7 @@ mod enrolment;
 mod forced;
 mod groups;
 mod host;
+mod janitor;
 mod logs;
 mod operators;
 mod page;

@@ -89,6 +89,7 @@ impl Bench {
             heartbeat: Duration::from_millis(200),
             azure_interval: Duration::from_millis(100),
             azure_timeout: Duration::from_secs(2),
+            azure_stale: Duration::from_millis(300),
             adopt_window: Duration::from_millis(500),
             ..Config::default()
         };

@@ -1,5 +1,7 @@
 //! The columns of `get agents`.
 
+use fleet_model::readable;
+
 use super::{Column, Line, Listed, Tone};
 use crate::{view::Agent, when};
 
@@ -21,6 +23,7 @@ impl Listed for Agent {
         Column::wide("ATTEMPT", |a, _| a.attempt.into()),
         Column::wide("AGENT-ID", |a, _| Line::or_dash(a.agent_id)),
         Column::wide("AZURE", |a, _| azure(a)),
+        Column::wide("DISK", |a, _| Line::or_dash(a.disk_bytes.map(readable))),
         Column::wide("WHY", |a, _| why(a)),
     ];
 

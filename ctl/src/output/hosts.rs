@@ -1,5 +1,7 @@
 //! The columns of `get hosts`.
 
+use fleet_model::{Room, readable};
+
 use super::{Column, Line, Listed, Tone};
 use crate::{view::Host, when};
 
@@ -23,6 +25,8 @@ impl Listed for Host {
         Column::wide("CERTIFICATE", |h, now| {
             Line::or_dash(h.certificate_expires.map(|t| when::short(t.duration_since(now))))
         }),
+        Column::wide("FREE", |h, _| free(h)),
+        Column::wide("CACHES", |h, _| caches(h)),
         Column::wide("LABELS", |h, _| labels(h)),
     ];
 
@@ -47,6 +51,25 @@ fn trouble(host: &Host) -> Line {
         [] => Line::or_dash(None::<&str>),
         kinds => Line(kinds.join(","), Tone::Warn),
     }
+}
+
+/// The free part of each of its disks.
+fn free(host: &Host) -> Line {
+    let disks: Vec<String> = host
+        .disks
+        .iter()
+        .map(|disk| {
+            let bytes = Room { total: disk.bytes_total, free: disk.bytes_free };
+            format!("{} {} ({bytes})", disk.place, readable(bytes.free))
+        })
+        .collect();
+    Line::or_dash((!disks.is_empty()).then(|| disks.join(", ")))
+}
+
+/// All of what takes room beside the agents.
+fn caches(host: &Host) -> Line {
+    let all: u64 = host.caches.iter().map(|cache| cache.bytes).sum();
+    Line::or_dash((all > 0).then(|| readable(all)))
 }
 
 fn labels(host: &Host) -> Line {

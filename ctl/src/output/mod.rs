@@ -5,6 +5,7 @@
 
 mod agents;
 mod hosts;
+mod leftovers;
 mod pools;
 mod table;
 

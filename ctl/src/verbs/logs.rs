@@ -1,25 +1,41 @@
 //! `agentctl logs AGENT`: what an agent wrote, and what it goes on to write.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use clap_complete::ArgValueCandidates;
 use fleet_proto::v1;
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Status, Streaming};
 
 use crate::{
     cli::Global,
     complete,
+    connect::Session,
     error::Failure,
+    feed::is_final,
     help,
-    names::{Kind, ask_about},
+    names::{Kind, unknown},
     output::{self, Tone},
+    place::Place,
     view::{Line, LineKind},
     when,
 };
 
+/// Before a log that broke off is asked for again; doubled from try to try.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A host that does not begin to tell is given up by the coordinator before that.
+const HEARD_OUT: Duration = Duration::from_secs(15);
+/// So often a host may say that it cannot tell it, before that is believed: about ten seconds.
+const REFUSED_MAX: u32 = 6;
+
 /// Shows what an agent wrote, from its container or its unit alike.
 ///
 /// Secrets that its host knows, and what looks like one, are shown as `***`. With -f it goes on with
-/// the agent's next runs, until the agent is gone or somebody stops it.
+/// the agent's next runs, and after its host or the coordinator was away, until the agent is gone or
+/// somebody stops it.
 #[derive(Debug, Args)]
 #[command(after_help = help::after(
     "agentctl logs nightly-svc-svcstr-server-2-01 -f --since 10m",
@@ -71,21 +87,23 @@ fn tail(text: &str) -> Result<Tail, String> {
 }
 
 impl Logs {
-    /// Shows lines until there are no more, or for ever with `-f`.
+    /// Shows lines until there are no more; with `-f` until the agent is gone.
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         let session = global.session()?;
         let what = format!("read the log of {}", self.agent);
-        let about = (Kind::Agent, self.agent.as_str());
-        let mut client = session.client();
-        let call = client.logs(self.request(Timestamp::now()));
-        let mut stream = ask_about(&session, about, &what, call).await?;
-        loop {
-            match stream.message().await {
-                Ok(Some(message)) => output::print(&self.lines(message.lines)?)?,
-                Ok(None) => return Ok(()),
-                Err(status) => return Err(session.explain(&what, status).await),
-            }
-        }
+        let request = self.request(Timestamp::now());
+        let mut reading = Reading {
+            logs: &self,
+            session,
+            what,
+            request,
+            place: Place::default(),
+            begun: false,
+            lost: false,
+            refused: 0,
+            pause: FIRST_PAUSE,
+        };
+        Box::pin(reading.go_through()).await
     }
 
     fn request(&self, now: Timestamp) -> v1::LogsRequest {
@@ -141,6 +159,97 @@ impl Logs {
             }
         };
         format!("{at}{shown}{cut}\n")
+    }
+}
+
+/// A log that is read, with `-f` through breaks.
+struct Reading<'a> {
+    logs: &'a Logs,
+    session: Session,
+    what: String,
+    /// What was asked for at first.
+    request: v1::LogsRequest,
+    place: Place,
+    /// The host told something, or was heard out: a break is a break and no refusal.
+    begun: bool,
+    /// That it broke off was said.
+    lost: bool,
+    /// Answers in a row that say that it cannot be told as things are.
+    refused: u32,
+    pause: Duration,
+}
+
+impl Reading<'_> {
+    async fn go_through(&mut self) -> Result<(), Failure> {
+        loop {
+            let opened = Instant::now();
+            let mut client = self.session.client();
+            let call = client.logs(self.next_request());
+            let status = match self.session.within_limit(call).await {
+                Ok(stream) => match self.read(stream).await? {
+                    None => return Ok(()),
+                    Some(status) => status,
+                },
+                Err(status) => status,
+            };
+            self.begun |= opened.elapsed() > HEARD_OUT;
+            self.lose(status).await?;
+        }
+    }
+
+    fn next_request(&self) -> v1::LogsRequest {
+        match self.place.since() {
+            Some(since) if self.lost => v1::LogsRequest {
+                tail: None,
+                since: Some(when::wire(since)),
+                ..self.request.clone()
+            },
+            _ => self.request.clone(),
+        }
+    }
+
+    /// Until it ends; with what, if that is not its end.
+    async fn read(
+        &mut self,
+        mut stream: Streaming<v1::LogsResponse>,
+    ) -> Result<Option<Status>, Failure> {
+        loop {
+            match stream.message().await {
+                Ok(Some(message)) => {
+                    (self.begun, self.refused, self.pause) = (true, 0, FIRST_PAUSE);
+                    if std::mem::take(&mut self.lost) {
+                        output::say("the log goes on");
+                    }
+                    let lines = self.place.take(message.lines);
+                    output::print(&self.logs.lines(lines)?)?;
+                }
+                Ok(None) => return Ok(None),
+                Err(status) => return Ok(Some(status)),
+            }
+        }
+    }
+
+    /// It broke off: waits, unless asking again is of no use.
+    async fn lose(&mut self, status: Status) -> Result<(), Failure> {
+        if status.code() == Code::NotFound {
+            let what = format!("cannot {}", self.what);
+            return Err(unknown(&self.session, Kind::Agent, &self.logs.agent, &what).await);
+        }
+        // Its host may not know it yet when it is just back.
+        let as_things_are = status.code() == Code::FailedPrecondition;
+        self.refused += u32::from(as_things_are);
+        let in_vain = !self.logs.follow || !self.begun || self.refused > REFUSED_MAX;
+        let failure = self.session.explain(&self.what, status.clone()).await;
+        if in_vain || is_final(&status) {
+            return Err(failure);
+        }
+        if !std::mem::replace(&mut self.lost, true) {
+            output::say(&format!("the log broke off ({}); trying again", failure.brief()));
+        }
+        self.place.broke_off();
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ mod group_options;
 pub(crate) mod host;
 pub(crate) mod host_invite;
 pub(crate) mod insist;
+pub(crate) mod janitor;
 pub(crate) mod logs;
 pub(crate) mod pool;
 pub(crate) mod pool_create;

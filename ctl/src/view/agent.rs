@@ -35,6 +35,8 @@ pub(crate) struct Agent {
     pub(crate) placeholder: bool,
     /// It is kept aside, or on its way there.
     pub(crate) quarantine: Option<Quarantine>,
+    /// What it takes on its host's disks, without what it shares; null: not measured (yet).
+    pub(crate) disk_bytes: Option<u64>,
 }
 
 /// Why and how long an agent is kept aside.
@@ -82,6 +84,7 @@ impl From<v1::Agent> for Agent {
             stale: wire.stale,
             placeholder: status.placeholder,
             quarantine: status.quarantine.map(Quarantine::from),
+            disk_bytes: status.disk_bytes,
         }
     }
 }

@@ -31,6 +31,51 @@ pub(crate) struct Host {
     pub(crate) ordered: Option<Order>,
     pub(crate) certificate_expires: Option<Timestamp>,
     pub(crate) conditions: Vec<Condition>,
+    /// File systems that its agents depend on.
+    pub(crate) disks: Vec<Disk>,
+    /// What takes room on it beside the agents.
+    pub(crate) caches: Vec<CacheSize>,
+}
+
+/// A file system of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Disk {
+    pub(crate) place: String,
+    pub(crate) bytes_total: u64,
+    pub(crate) bytes_free: u64,
+    /// 0: it does not count them.
+    pub(crate) inodes_total: u64,
+    pub(crate) inodes_free: u64,
+    /// Agents of these runtimes live on it.
+    pub(crate) runtimes: Vec<String>,
+}
+
+/// Something of the fleet's own that takes room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CacheSize {
+    pub(crate) what: String,
+    pub(crate) bytes: u64,
+}
+
+impl From<v1::Disk> for Disk {
+    fn from(wire: v1::Disk) -> Self {
+        Self {
+            place: wire.place,
+            bytes_total: wire.bytes_total,
+            bytes_free: wire.bytes_free,
+            inodes_total: wire.inodes_total,
+            inodes_free: wire.inodes_free,
+            runtimes: wire.runtimes.into_iter().map(words::runtime).collect(),
+        }
+    }
+}
+
+impl From<v1::CacheSize> for CacheSize {
+    fn from(wire: v1::CacheSize) -> Self {
+        Self { what: wire.what, bytes: wire.bytes }
+    }
 }
 
 impl From<v1::Host> for Host {
@@ -52,6 +97,8 @@ impl From<v1::Host> for Host {
             applied: wire.applied.map(Order::from),
             ordered: wire.ordered.map(Order::from),
             certificate_expires: when::at(wire.certificate_expires.as_ref()),
+            disks: wire.disks.into_iter().map(Disk::from).collect(),
+            caches: wire.caches.into_iter().map(CacheSize::from).collect(),
         }
     }
 }

@@ -5,6 +5,7 @@
 mod agent;
 mod event;
 mod host;
+mod leftover;
 mod line;
 mod pool;
 
@@ -12,6 +13,7 @@ pub(crate) use agent::Agent;
 pub(crate) use event::Event;
 use fleet_proto::v1;
 pub(crate) use host::Host;
+pub(crate) use leftover::{Leftover, TidyPool};
 pub(crate) use line::{Line, LineKind};
 pub(crate) use pool::{Credential, Group, Placed, Pool};
 use serde::Serialize;

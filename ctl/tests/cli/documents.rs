@@ -123,6 +123,9 @@ const PROMISED: &[(&str, &str)] = &[
     ("pools", "pools"),
     ("agentChange", "change agent"),
     ("removed", "name"),
+    ("janitor", "dryRun leftovers tidied"),
+    ("leftover", "kind agent agentId host since verdict until why"),
+    ("tidied", "pools inUse foreign trouble"),
 ];
 
 #[test]
@@ -157,6 +160,7 @@ async fn what_is_printed_is_what_the_schema_says() {
     let bare = fleet_proto::v1::Event { seq: 2, ..Default::default() };
     state.events = vec![event(1, "pool.scaled", "", "0 → 3"), bare];
     state.lines = crate::logs::lines();
+    state.tidied = crate::janitor::tidied();
     let world = World::start(state).await;
     let schema = Schema::load();
     for (def, args) in [
@@ -164,6 +168,7 @@ async fn what_is_printed_is_what_the_schema_says() {
         ("hosts", &["get", "hosts"]),
         ("pools", &["get", "pools"]),
         ("status", &["status"]),
+        ("janitor", &["janitor", "--dry-run"]),
     ] {
         let shown = world.run(&[args, &["-o", "json"]].concat()).await;
         schema.check(def, &json(shown.strip_prefix("exit: Some(0)\n--- out\n").expect(&shown)));

@@ -41,6 +41,10 @@ pub(crate) struct State {
     /// What every agent wrote, and how its log breaks off.
     pub(crate) lines: Vec<v1::LogLine>,
     pub(crate) broken: Option<Status>,
+    /// What a look for leftovers finds.
+    pub(crate) tidied: Vec<v1::TidyPool>,
+    /// What a follower whose log broke off is answered next, each time: lines, or why not.
+    pub(crate) then: Vec<Result<Vec<v1::LogLine>, Status>>,
     pub(crate) read_only: String,
     /// One for each watcher to come; without one, the watcher gets the present state and silence.
     pub(crate) scripts: VecDeque<Vec<Act>>,
@@ -298,6 +302,16 @@ impl FleetService for Fake {
         Ok(Response::new(v1::RemoveGroupResponse { order: ORDER, pool, changed }))
     }
 
+    async fn tidy(&self, request: Request<v1::TidyRequest>) -> Answer<v1::TidyResponse> {
+        let request = self.enter(request, "tidy")?;
+        let mut state = self.state();
+        state.log.push(format!("tidy {:?}, dry run {}", request.pool, request.dry_run));
+        if !request.pool.is_empty() && !state.pools.contains_key(&request.pool) {
+            return Err(Status::not_found(format!("there is no pool {}", request.pool)));
+        }
+        Ok(Response::new(v1::TidyResponse { pools: state.tidied.clone() }))
+    }
+
     async fn order_agent(
         &self,
         request: Request<v1::OrderAgentRequest>,
@@ -447,6 +461,18 @@ impl FleetService for Fake {
         }
         let v1::LogsRequest { follow, tail, since, .. } = request;
         state.log.push(format!("follow {follow}, tail {tail:?}, since {}", since.is_some()));
+        if since.is_some() && follow && !state.then.is_empty() {
+            let lines = state.then.remove(0).inspect_err(|status| {
+                if status.code() == tonic::Code::NotFound {
+                    state.agents.remove(&request.agent);
+                }
+            })?;
+            let said = tokio_stream::iter([Ok(v1::LogsResponse { lines })]);
+            return Ok(Response::new(match state.then.is_empty() {
+                true => Box::pin(said),
+                false => Box::pin(said.chain(tokio_stream::iter([Err(lost())]))),
+            }));
+        }
         let broken = state.broken.clone();
         let said = state.lines.clone().into_iter().map(|line| Ok(vec![line]));
         let said: Vec<Result<_, Status>> = said.chain(broken.clone().map(Err)).collect();
@@ -498,4 +524,8 @@ impl FleetService for Fake {
         self.enter(request, "set credential")?;
         Err(Status::unimplemented("not part of these tests"))
     }
+}
+
+fn lost() -> Status {
+    Status::unavailable("host h was lost: its session ended; `agentctl get hosts` shows more")
 }

@@ -89,7 +89,39 @@ async fn a_host_that_is_lost_is_named_and_fails() {
                `agentctl get hosts` shows when it is back";
     state.broken = Some(Status::unavailable(why));
     let world = World::start(state).await;
+    shown!(world.run(&["logs", AGENT]).await);
+}
+
+/// A log that breaks off, and what is answered then.
+async fn broken_off(then: Vec<Result<Vec<v1::LogLine>, Status>>) -> World {
+    let mut state = fleet();
+    let text = |second, text: &str| line(second, What::Text(text.into()));
+    state.lines = vec![text(1, "one"), text(2, "two"), text(2, "two")];
+    state.broken = Some(Status::unavailable("the coordinator stops; try again"));
+    state.then = then;
+    World::start(state).await
+}
+
+#[tokio::test]
+async fn a_followed_log_goes_on_after_a_break_where_it_stood() {
+    let text = |second, text: &str| line(second, What::Text(text.into()));
+    let away = Err(Status::unavailable("host svcstr-server-2 is not in session; wait"));
+    let unknown =
+        Err(Status::failed_precondition("host svcstr-server-2: it keeps no agent (any more)"));
+    let back = vec![text(2, "two"), text(2, "two"), text(2, "three"), text(3, "four")];
+    let last = vec![text(3, "four"), text(4, "five")];
+    let world = broken_off(vec![away, unknown, Ok(back), Ok(last)]).await;
     shown!(world.run(&["logs", AGENT, "-f"]).await);
+    let asked = "follow true, tail None, since true".to_owned();
+    assert_eq!(world.state().log.iter().filter(|line| **line == asked).count(), 4);
+}
+
+#[tokio::test]
+async fn a_followed_log_ends_when_asking_again_is_of_no_use() {
+    let refused = Err(Status::permission_denied("operator ann may not read logs"));
+    shown!(broken_off(vec![refused]).await.run(&["logs", AGENT, "-f"]).await);
+    let gone = Err(Status::not_found("there is no such agent"));
+    shown!(broken_off(vec![gone]).await.run(&["logs", AGENT, "-f"]).await);
 }
 
 #[tokio::test]

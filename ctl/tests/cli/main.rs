@@ -14,6 +14,7 @@ mod fake;
 mod get;
 mod group;
 mod host;
+mod janitor;
 mod logs;
 mod pool;
 mod samples;

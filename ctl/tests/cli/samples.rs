@@ -100,6 +100,15 @@ pub(crate) fn host(name: &str, lab: &str, state: HostState) -> v1::Host {
         applied: Some(v1::Order { term: 1, generation: 7 }),
         ordered: Some(v1::Order { term: 1, generation: 7 }),
         certificate_expires: ahead(DAY / 2 + MINUTE / 2),
+        disks: vec![v1::Disk {
+            place: "/var".into(),
+            bytes_total: 400 << 30,
+            bytes_free: 150 << 30,
+            inodes_total: 1000,
+            inodes_free: 900,
+            runtimes: vec![v1::RuntimeKind::Docker.into()],
+        }],
+        caches: vec![v1::CacheSize { what: "image nightly:1".into(), bytes: 3 << 30 }],
         ..Default::default()
     }
 }
@@ -125,6 +134,7 @@ pub(crate) fn agent(pool: &str, host: &str, slot: u32, phase: Phase) -> v1::Agen
         agent_id: Some(i64::from(100 + slot)),
         placeholder: false,
         quarantine: None,
+        disk_bytes: busy.then_some(7 << 30),
     };
     let lab = if host == SVC { "svc" } else { "str" };
     v1::Agent {

@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use fleet_model::{AgentName, ImageRef, Quarantine, RuntimeKind};
 
-use crate::ledger::{Renewal, Role, RowId, Slot};
+use crate::{
+    ledger::{Renewal, Role, RowId, Slot},
+    pause::Pause,
+};
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,6 +31,10 @@ pub enum SlotChange {
     Renew(AgentName, Renewal),
     /// It failed too often and is kept aside.
     Quarantine(AgentName, Box<Quarantine>),
+    /// It takes no jobs for a while.
+    Pause(AgentName, Box<Pause>),
+    /// It takes jobs again.
+    Resume(AgentName),
 }
 
 /// One thing to do. Each may be repeated; each comes back as [`crate::Event::Done`].
@@ -112,6 +119,13 @@ pub enum Action {
         /// Which run.
         attempt: u32,
     },
+    /// Remove what nothing uses from a disk.
+    Clean {
+        /// Where it is mounted.
+        place: String,
+        /// Room is short: also what was in use until a moment ago.
+        urgent: bool,
+    },
     /// Drop what hostd holds for the slot: registration, caches, directory.
     Forget {
         /// The agent.
@@ -126,6 +140,8 @@ pub enum Subject {
     Agent(AgentName),
     /// An image on one engine.
     Image(RuntimeKind, ImageRef),
+    /// The disk that is mounted there.
+    Disk(String),
 }
 
 impl Action {
@@ -133,6 +149,7 @@ impl Action {
     pub fn subject(&self) -> Subject {
         match self {
             Self::EnsureImage { kind, image } => Subject::Image(*kind, image.clone()),
+            Self::Clean { place, .. } => Subject::Disk(place.clone()),
             Self::Start { agent, .. }
             | Self::RemoveRun { agent, .. }
             | Self::EndRun { agent, .. }
@@ -180,6 +197,8 @@ impl fmt::Display for Action {
             Self::KeepEvidence { agent, attempt } => {
                 write!(f, "keep the evidence of run {attempt} of {agent}")
             }
+            Self::Clean { place, urgent: false } => write!(f, "clean {place}"),
+            Self::Clean { place, urgent: true } => write!(f, "make room on {place}"),
             Self::Forget { agent } => write!(f, "forget {agent}"),
         }
     }

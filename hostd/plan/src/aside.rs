@@ -3,7 +3,8 @@
 //!
 //! Only failures that may be an agent's own fault count, and only few agents of a group on a host go
 //! aside by themselves: when more fail alike, the template, the credential or the host is at fault,
-//! and then those that could run again must not be locked away for a day.
+//! and then those that could run again must not be locked away for a day. Nor while Azure is known to
+//! be in trouble: it would neither take it out of work nor register another.
 
 use fleet_model::{
     Assignment, At, GroupName, PoolName, Quarantine, Template,
@@ -23,11 +24,13 @@ pub(crate) fn most(wanted: u32) -> usize {
 
 /// The quarantine that `slot` has earned, if it has and there is room.
 pub(crate) fn earned(slot: &Slot, aside: usize, wanted: u32, now: At) -> Option<Quarantine> {
-    let often = slot.failed_at.len() >= QUARANTINE_FAILURES as usize;
+    // The oldest may have been kept from counting, as long as Azure was in trouble.
+    let lately = slot.failed_at.iter().filter(|at| now.since(**at) < QUARANTINE_WINDOW);
+    let (count, minutes) = (lately.count(), QUARANTINE_WINDOW.as_secs() / 60);
+    let often = count >= QUARANTINE_FAILURES as usize;
     if slot.role != Role::Run || !often || aside >= most(wanted) {
         return None;
     }
-    let (count, minutes) = (slot.failed_at.len(), QUARANTINE_WINDOW.as_secs() / 60);
     Some(Quarantine {
         since: now,
         until: now + QUARANTINE_TIME,

@@ -59,11 +59,13 @@ fn set_aside<'a>(
 ) -> BTreeSet<&'a AgentName> {
     let mut aside = BTreeSet::new();
     let mut count = known.aside(pool, name, now);
+    let azure_answers = !known.azure.contains_key(pool);
     for (agent, slot) in known.slots_of(pool).filter(|(_, slot)| slot.group == *name) {
         if slot.is_aside(now) {
             turn(changes, agent, slot, Role::Quarantine);
             aside.insert(agent);
         } else if let Some(quarantine) = aside::earned(slot, count, group.replicas, now)
+            && azure_answers
             && !past_return(slot)
         {
             changes.push(SlotChange::Quarantine(agent.clone(), Box::new(quarantine)));
@@ -144,19 +146,22 @@ fn usable<'a>(
 }
 
 /// Which to keep first: those at work, then those online, on their way, about to start, failing;
-/// behind all of these those on their way out (the live ones only need to be enabled again).
+/// behind all of these those on their way out (the live ones only need to be enabled again), and last
+/// those that never came to a registration: perhaps none can be had.
 fn rank(known: &Known, agent: &AgentName, slot: &Slot) -> u8 {
     let leaving = if matches!(slot.role, Role::Run | Role::Renew) { 0 } else { 5 };
     let assigned = known.rows.get(agent).is_some_and(|row| row.assigned.is_some());
+    let announced = known.live(agent).is_some_and(|run| run.announced.is_some());
     leaving
         + match known.live(agent).map(|run| run.listener) {
             Some(Listener::Working) => 0,
-            Some(_) if assigned => 0,
+            Some(_) if assigned || announced => 0,
             Some(_) if slot.role == Role::Renew => 4,
             Some(Listener::Listening | Listener::Finished) => 1,
             Some(Listener::Unknown | Listener::Starting | Listener::Registering) => 2,
             None if slot.failures == 0 => 3,
-            None => 4,
+            None if slot.row.is_some() => 4,
+            None => 10,
         }
 }
 

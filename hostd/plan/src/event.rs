@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use fleet_model::{
-    AgentName, Assignment, CredentialRef, GroupName, ImageRef, PoolName, RowState, RuntimeKind,
+    AgentName, Assignment, CredentialRef, Disk, GroupName, ImageRef, PoolName, RowState,
+    RuntimeKind,
 };
 
 use crate::{actions::Action, ledger::RowId, runs::RunState};
@@ -68,6 +69,9 @@ pub enum Event {
     },
     /// The coordinator saw rows of this host's agents; none: the row is gone.
     Rows(BTreeMap<AgentName, Option<RowState>>),
+    /// The disks that agents live on, just measured, complete: one that is not named could not be
+    /// measured.
+    Disks(Vec<Disk>),
     /// An action came back.
     Done {
         /// The action.
@@ -107,6 +111,11 @@ pub enum Heard {
     JobStarted(String),
     /// The job ended.
     JobFinished,
+    /// Somebody said on its notification socket that it has a job. Any job of the host may have been
+    /// that.
+    JobAnnounced,
+    /// Somebody said there that the job is over.
+    JobAnnouncedOver,
     /// Azure still holds a session of it.
     SessionConflict,
     /// It cannot reach Azure.

@@ -80,16 +80,18 @@ pub(crate) fn leave<'a>(
     // It is for agents that are too many, not for those that are to come back.
     let surplus = matches!(slot.role, Role::Hold | Role::Remove);
     let silent = known.looks.get(agent).is_some_and(|look| look.silent);
-    (surplus && forced.stands(now) && silent && !shows_job(known, agent)).then_some(forced)
+    (surplus && forced.stands(now) && silent && !shows_job(known, agent, now)).then_some(forced)
 }
 
 /// The listener, or Azure before it fell silent, said that the agent has a job. Either may be wrong;
 /// here each counts.
-fn shows_job(known: &Known, agent: &AgentName) -> bool {
+fn shows_job(known: &Known, agent: &AgentName, now: At) -> bool {
     let assigned = known.rows.get(agent).is_some_and(|row| row.assigned.is_some());
-    known
-        .live(agent)
-        .is_some_and(|run| run.job.is_some() || (assigned && run.listener != Listener::Finished))
+    known.live(agent).is_some_and(|run| {
+        run.job.is_some()
+            || run.may_have_announced(now)
+            || (assigned && run.listener != Listener::Finished)
+    })
 }
 
 fn check(agent: &AgentName, run: &Run) -> Next {

@@ -11,12 +11,13 @@
 //! What is ill is not killed: its run is removed like any other, behind a disabled row.
 
 use fleet_model::{
-    AgentName, At, PoolName, RowState,
-    numbers::{OFFLINE_GRACE, START_UP_GRACE},
+    AgentName, At, Mode, PoolName, RowState,
+    numbers::{HANG_WATCHDOG, OFFLINE_GRACE, START_UP_GRACE},
 };
 
 use crate::{
     actions::Action,
+    clock::Moments,
     known::Known,
     ledger::{Renewal, Role, Slot},
     removal::{Next, read_row},
@@ -41,6 +42,13 @@ impl Offline {
 
     fn is_ill(self) -> bool {
         self.no_worker && self.read
+    }
+}
+
+impl Moments for Offline {
+    fn each_moment(&mut self, see: &mut dyn FnMut(&mut At)) {
+        let Self { since, no_worker: _, read: _ } = self;
+        see(since);
     }
 }
 
@@ -83,7 +91,7 @@ impl Known {
         let role = self.ledger.slots.get(agent).map(|slot| slot.role);
         // Only of those that are to run it matters.
         let runs = matches!(role, Some(Role::Run | Role::Renew));
-        match runs && row.is_none_or(|row| !row.online && row.assigned.is_none()) {
+        match runs && row.is_none_or(RowState::is_quiet) {
             false => drop(self.offline.remove(agent)),
             true => drop(self.offline.entry(agent.clone()).or_insert(Offline::since(now))),
         }
@@ -101,6 +109,17 @@ impl Known {
         match self.offline.get_mut(agent) {
             Some(offline) if free => offline.no_worker = true,
             _ => self.speaks_for_itself(agent, now),
+        }
+    }
+
+    /// No worker lives: a listener that should have ended by now is about to be ended, and its end
+    /// will need a reason. Others are looked at, too.
+    pub(crate) fn hangs_without_worker(&mut self, agent: &AgentName, now: At) {
+        let group = self.ledger.slots.get(agent).and_then(|slot| self.group_of(slot));
+        let once = group.is_some_and(|group| group.template.mode == Mode::Once);
+        let late = |run: &&mut Run| run.finished.is_some_and(|at| now >= at + HANG_WATCHDOG);
+        if let Some(run) = self.runs.get_mut(agent).filter(|run| once && late(run)) {
+            run.complaint = "it hung after its job and was ended".into();
         }
     }
 

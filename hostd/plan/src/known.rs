@@ -9,6 +9,7 @@ use fleet_model::{
 
 use crate::{
     actions::{Action, Plan, SlotChange, Subject},
+    disk::{DiskMarks, DiskState},
     event::Event,
     health::Offline,
     ledger::{Ledger, Removal, Role, Slot},
@@ -46,6 +47,10 @@ pub struct Known {
     /// Agents that Azure shows offline. Never stored: after a restart the time counts anew.
     pub(crate) offline: BTreeMap<AgentName, Offline>,
     pub(crate) azure: BTreeMap<PoolName, Trouble>,
+    /// From when on room is short.
+    pub disk_marks: DiskMarks,
+    /// Disks by where they are mounted; none: not measured since hostd started.
+    pub(crate) disks: Option<BTreeMap<String, DiskState>>,
     /// Engine actions that failed are not repeated before.
     pub(crate) waits: BTreeMap<AgentName, At>,
     pub(crate) credentials: BTreeMap<CredentialName, String>,
@@ -127,6 +132,8 @@ impl Known {
             rows: BTreeMap::new(),
             offline: BTreeMap::new(),
             azure: BTreeMap::new(),
+            disk_marks: DiskMarks::default(),
+            disks: None,
             waits: BTreeMap::new(),
             credentials: BTreeMap::new(),
             statuses: BTreeMap::new(),
@@ -201,6 +208,7 @@ impl Known {
             }
             Event::Heard { agent, attempt, heard } => self.heard(&agent, attempt, heard, now),
             Event::Rows(rows) => self.rows(rows, now),
+            Event::Disks(disks) => self.measured(disks, now),
             Event::Done { action, outcome } => self.done(action, outcome, now),
         }
     }
@@ -227,12 +235,24 @@ impl Known {
                     }
                     self.set_role(agent, Role::Quarantine, now);
                 }
+                SlotChange::Pause(agent, pause) => {
+                    if let Some(slot) = self.ledger.slots.get_mut(agent) {
+                        slot.set_pause(Some((**pause).clone()));
+                    }
+                }
+                SlotChange::Resume(agent) => {
+                    if let Some(slot) = self.ledger.slots.get_mut(agent) {
+                        slot.set_pause(None);
+                    }
+                }
             }
         }
         for action in &plan.actions {
             let subject = action.subject();
-            if let Subject::Agent(agent) = &subject {
-                self.write_down(agent, action, now);
+            match &subject {
+                Subject::Agent(agent) => self.write_down(agent, action, now),
+                Subject::Disk(place) => self.cleaning(place, now),
+                Subject::Image(..) => {}
             }
             self.flights.insert(subject, action.clone());
         }
@@ -274,6 +294,8 @@ impl Known {
     fn set_role(&mut self, agent: &AgentName, role: Role, now: At) {
         let Some(slot) = self.ledger.slots.get_mut(agent) else { return };
         slot.role = role;
+        let pause = slot.pause.take();
+        slot.set_pause(pause);
         slot.removal = match (role, slot.removal) {
             (Role::Run, _) => None,
             // A held slot is enabled and offline: its removal begins at the beginning.

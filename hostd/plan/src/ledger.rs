@@ -8,6 +8,8 @@ use fleet_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::pause::Pause;
+
 /// The ledger. hostd stores it before it acts on it. What a newer hostd added has a default, so that
 /// the ledger of an older one is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -91,6 +93,9 @@ pub struct Slot {
     /// It is to be kept aside.
     #[serde(default)]
     pub quarantine: Option<Quarantine>,
+    /// It takes no jobs for a while. Written before its row is disabled for it.
+    #[serde(default)]
+    pub pause: Option<Pause>,
 }
 
 /// Why a run is replaced by a new one.
@@ -168,6 +173,27 @@ pub enum Removal {
 }
 
 impl Ledger {
+    /// It says something new that must outlive damage to its newest file, because others go by it
+    /// already: a newer order, a disable at Azure that is ours to undo, a run that was asked to end.
+    /// Whatever else the last store said can be seen anew, or is asked for again under the same name.
+    pub fn must_outlive_damage(&self, stored: &Ledger) -> bool {
+        let promised = |slot: &Slot| (slot.disabled_by_us, slot.stop_begun);
+        let news = |(agent, slot): (&AgentName, &Slot)| {
+            let (disabled, stopped) = promised(slot);
+            let before = stored.slots.get(agent).map(promised).unwrap_or_default();
+            (disabled && !before.0) || (stopped && !before.1)
+        };
+        self.highest > stored.highest || self.slots.iter().any(news)
+    }
+
+    /// The last store was lost, and this is the one before. What it asked of Azure then is not known:
+    /// what Azure says counts when it is newer than that can be.
+    pub fn is_behind(&mut self, now: At) {
+        for slot in self.slots.values_mut().filter(|slot| slot.row.is_some()) {
+            slot.row_changed(now);
+        }
+    }
+
     /// A group of `before` of which `newer` says nothing is unknown to the coordinator, not unwanted
     /// (its store may be older than the group): while it has slots here, it goes on as it was.
     pub(crate) fn keep_unnamed_groups(
@@ -218,6 +244,7 @@ impl Slot {
             failed_at: Vec::new(),
             renewal: None,
             quarantine: None,
+            pause: None,
         }
     }
 
@@ -250,6 +277,16 @@ impl Slot {
             Some(Removal::Unheard { .. }) => Some(Removal::Disabling),
             other => other,
         };
+    }
+
+    /// The registration that hostd holds on disk, if any, names this row. The file is what a run can
+    /// be started with, so it decides, whatever the ledger says.
+    pub fn holds(&mut self, registration: Option<RowId>) {
+        self.registered = registration.is_some();
+        if let Some(row) = registration {
+            self.row = Some(row);
+            self.row_unsure = false;
+        }
     }
 
     /// Its row is this one.

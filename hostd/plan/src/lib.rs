@@ -16,11 +16,14 @@
 //! is replaced, or whose agent goes into quarantine, is removed in the same steps), and nothing comes
 //! there but through two reads of a disabled row without a request and a process
 //! list without a worker; or, while Azure does not answer and only with an operator's leave, through
-//! two process lists without a worker. A pool that the assignment does not name is left as it is.
+//! two process lists without a worker. A pause ([`Pause`]) stops nothing. A pool that the assignment does not name is left as it is.
 
 mod actions;
+mod announced;
 mod aside;
 mod choose;
+mod clock;
+mod disk;
 mod ends;
 mod event;
 mod forced;
@@ -30,18 +33,24 @@ mod ledger;
 mod lonely;
 mod orders;
 mod outcome;
+mod pause;
 mod phase;
 mod plan;
 mod removal;
 mod runs;
 mod starts;
 mod trouble;
+mod unused;
 
 pub use actions::{Action, Plan, SlotChange, Subject};
+pub use clock::Moment;
+pub use disk::DiskMarks;
 pub use event::{AzureFailure, Event, Heard, Outcome, RowRead, RunListed, Worker};
 pub use known::{EngineState, Known, OlderOrder, PhaseChange};
 pub use ledger::{Ledger, Removal, Renewal, Role, RowId, Slot};
 pub use lonely::{ListenerEnd, Lonely};
 pub use orders::Unfit;
+pub use pause::{Pause, PauseCause};
 pub use plan::plan;
 pub use runs::{Listener, Run, RunState};
+pub use unused::{Unused, UnusedBook, is_due, look};

@@ -64,8 +64,11 @@ impl Known {
                 Outcome::Done => self.run_ended(&agent, attempt, None, now),
                 other => self.engine_failed(&agent, other, now),
             },
-            Action::Disable { agent, .. } => {
+            Action::Disable { agent, row: id } => {
                 if matches!(outcome, Outcome::Done | Outcome::Azure(AzureFailure::RowGone)) {
+                    if let Some(slot) = self.ledger.slots.get_mut(&agent) {
+                        slot.row_disabled(id);
+                    }
                     if let Some(row) = self.rows.get_mut(&agent) {
                         row.enabled = false;
                     }
@@ -111,6 +114,8 @@ impl Known {
                     quarantine.evidence = Some(evidence);
                 }
             }
+            // What it came to is told by who did it.
+            Action::Clean { .. } => {}
             Action::Forget { agent } => match outcome {
                 Outcome::Done => {
                     if let Some(slot) = self.ledger.slots.remove(&agent) {
@@ -293,6 +298,12 @@ impl Known {
         let Some(slot) = self.ledger.slots.get_mut(agent).filter(|_| current) else { return };
         let free = matches!(outcome, Outcome::Worker(Worker::None));
         let removal = slot.removal;
+        let worker = match outcome {
+            Outcome::Worker(Worker::None) => Some(false),
+            Outcome::Worker(Worker::Present) => Some(true),
+            _ => None,
+        };
+        self.announced_was_checked(agent, worker, now);
         if removal.is_none() || !free {
             self.looked_for_worker(agent, free, now);
         }
@@ -326,10 +337,7 @@ impl Known {
             // The hang watchdog looked: what works on is watched on.
             (None, true) => {
                 self.looks.entry(agent.clone()).or_default().no_worker_at = Some(now);
-                let hangs = |run: &&mut Run| run.finished.is_some();
-                if let Some(run) = self.runs.get_mut(agent).filter(hangs) {
-                    run.complaint = "it hung after its job and was ended".into();
-                }
+                self.hangs_without_worker(agent, now);
             }
             (None, false) => {
                 if let Some(run) = self.runs.get_mut(agent) {

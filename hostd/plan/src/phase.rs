@@ -10,6 +10,7 @@ use fleet_model::{
 use crate::{
     known::{EngineState, Known, PhaseChange},
     ledger::{Removal, Role, Slot},
+    pause::Pause,
     runs::{Listener, Run},
     starts::ImageState,
 };
@@ -87,6 +88,7 @@ impl Known {
             agent_id: slot.row.map(|row| row.agent_id),
             placeholder: slot.is_placeholder(),
             quarantine: slot.quarantine.clone(),
+            disk_bytes: None,
         }
     }
 
@@ -117,13 +119,20 @@ impl Known {
         now: At,
     ) -> (Phase, String) {
         if let Some(step) = slot.removal {
-            return self.leaving(slot, step, run.is_some(), has_job, now);
+            return self.leaving(slot, step, run, has_job, now);
+        }
+        if let Some(pause) = &slot.pause {
+            return self.paused(slot, pause, run, has_job);
         }
         let Some(run) = run else { return self.waiting(slot, now) };
         let row = self.rows.get(agent);
         let once = self.group_of(slot).is_none_or(|group| group.template.mode == Mode::Once);
         match run.listener {
             _ if has_job => (Phase::Busy, "a job runs".into()),
+            _ if let Some(announced) = &run.announced => match announced.proven {
+                true => (Phase::Busy, "a job runs".into()),
+                false => (Phase::Busy, "its listener announced a job".into()),
+            },
             _ if slot.disabled_by_us => (Phase::Starting, "being enabled again".into()),
             _ if row.is_some_and(|row| !row.enabled) => {
                 (Phase::DisabledElsewhere, "disabled at Azure, not by the fleet".into())
@@ -140,14 +149,40 @@ impl Known {
         }
     }
 
+    /// It is kept, and takes no jobs.
+    fn paused(
+        &self,
+        slot: &Slot,
+        pause: &Pause,
+        run: Option<&Run>,
+        has_job: bool,
+    ) -> (Phase, String) {
+        let why = format!("paused: {}", pause.why);
+        let works = run.is_some_and(|run| run.listener == Listener::Working);
+        if has_job || works {
+            return (Phase::Busy, format!("a job runs; then {why}"));
+        }
+        let enabled = slot.row.is_some() && pause.disabled != slot.row;
+        let trouble = self.azure.get(&slot.pool).filter(|_| enabled);
+        let more = match (trouble, run) {
+            (Some(trouble), Some(_)) => {
+                format!("; it may still be given a job, for Azure was not told: {}", trouble.why)
+            }
+            (_, Some(_)) => String::new(),
+            (_, None) => "; its next run waits".to_owned(),
+        };
+        (Phase::Paused, format!("{why}{more}"))
+    }
+
     fn leaving(
         &self,
         slot: &Slot,
         step: Removal,
-        runs: bool,
+        run: Option<&Run>,
         has_job: bool,
         now: At,
     ) -> (Phase, String) {
+        let runs = run.is_some();
         if let (Role::Quarantine, false, Some(quarantine)) = (slot.role, runs, &slot.quarantine) {
             return (Phase::Quarantined, quarantine.why.clone());
         }
@@ -175,6 +210,9 @@ impl Known {
                 Phase::Draining,
                 "disabled; an answer of Azure may still be older than its row",
             ),
+            Removal::Watching if run.is_some_and(|run| run.announced.is_some()) => {
+                said(Phase::Draining, "disabled; its listener announced a job")
+            }
             Removal::Watching => said(Phase::Draining, "disabled; its row or worker shows a job"),
             Removal::Settling { .. } => {
                 said(Phase::Draining, "disabled and free; settling before the second look")
@@ -236,7 +274,7 @@ impl Known {
 
     /// Everything an operator should know of this host now, ordered.
     pub fn conditions(&self, now: At) -> Vec<Condition> {
-        let mut all = BTreeSet::new();
+        let mut all: BTreeSet<Condition> = self.disk_conditions(now).collect();
         let mut add = |kind, pool: Option<&fleet_model::PoolName>, message: String| {
             all.insert(Condition { kind, pool: pool.cloned(), message });
         };

@@ -6,10 +6,12 @@ use fleet_model::{
 
 use crate::{
     actions::{Action, Plan, SlotChange, Subject},
+    announced,
     choose::choose,
     health,
     known::{EngineState, Known},
     ledger::{Role, Slot},
+    pause,
     removal::{self, Next},
     runs::{Listener, Run, RunState},
     starts::{ImageState, StartCap},
@@ -34,7 +36,14 @@ pub fn plan(known: &Known, now: At) -> Plan {
         }
     }
     next.begin(&Plan { slots: plan.slots.clone(), ..Plan::default() }, now);
+    let pauses = pause::choose(&next, now);
+    next.begin(&Plan { slots: pauses.clone(), ..Plan::default() }, now);
+    plan.slots.extend(pauses);
     let mut wake = Wake { now, at: None };
+    let (cleanings, later) = next.cleanings(now);
+    plan.actions = cleanings;
+    plan.actions.retain(|action| !next.flights.contains_key(&action.subject()));
+    later.into_iter().for_each(|at| wake.at(at));
     let agents: Vec<AgentName> = next.ledger.slots.keys().cloned().collect();
     for agent in agents {
         let Some(slot) = next.ledger.slots.get(&agent) else { continue };
@@ -85,14 +94,25 @@ fn admitted(known: &Known, slot: &Slot, action: &Action, wake: &mut Wake) -> boo
 
 /// The next step for a slot in which an agent is to run.
 fn keep(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Next {
+    if let Some(pause) = &slot.pause {
+        return pause::next(known, agent, slot, pause, now);
+    }
     let enable = slot.row.filter(|_| slot.disabled_by_us);
-    if let Some(row) = enable {
-        return Next::Do(Action::Enable { agent: agent.clone(), row });
+    let enable = enable.map(|row| Next::Do(Action::Enable { agent: agent.clone(), row }));
+    // While Azure cannot be asked, perhaps for days, all else goes on meanwhile: what was disabled gets
+    // no job, and a disable that was refused is none.
+    if let Some(enable) = enable.clone().filter(|_| !known.azure.contains_key(&slot.pool)) {
+        return enable;
     }
     if let Some(run) = known.live(agent) {
-        return removal::sweep_older(known, agent, run.attempt)
+        let next = removal::sweep_older(known, agent, run.attempt)
             .unwrap_or_else(|| hang_watchdog(known, agent, slot, run, now))
+            .or_sooner(|| announced::next(agent, run, now))
             .or_sooner(|| health::next(known, agent, slot, run, now));
+        return match next {
+            Next::Do(action) => Next::Do(action),
+            next => enable.unwrap_or(next),
+        };
     }
     // A pool that is not in the assignment has no template: its agents are left as they are.
     let Some(group) = known.group_of(slot) else { return Next::Wait };
@@ -108,7 +128,13 @@ fn keep(known: &Known, agent: &AgentName, slot: &Slot, now: At) -> Next {
 
 /// In once mode a listener ends with its job. Some do not: one that has no worker either is ended,
 /// and its slot goes on. What it said may be a job's forgery, so the process list decides.
-fn hang_watchdog(known: &Known, agent: &AgentName, slot: &Slot, run: &Run, now: At) -> Next {
+pub(crate) fn hang_watchdog(
+    known: &Known,
+    agent: &AgentName,
+    slot: &Slot,
+    run: &Run,
+    now: At,
+) -> Next {
     let once = known.group_of(slot).is_some_and(|group| group.template.mode == Mode::Once);
     let finished = run.finished.filter(|_| once && run.listener == Listener::Finished);
     finished.map_or(Next::Wait, |at| removal::end_run(known, agent, run, at + HANG_WATCHDOG, now))

@@ -292,3 +292,59 @@ proptest! {
         }
     }
 }
+
+/// Azure refuses from here on: a removal asks it something.
+fn refused(story: &mut Story) {
+    let away = Outcome::Azure(AzureFailure::NotAllowed("the token expired".into()));
+    let read = Action::ReadRow { agent: agent(2), row: Some(RowId { pool_id: 1, agent_id: 2 }) };
+    story.tell(Event::Done { action: read, outcome: away });
+}
+
+#[test]
+fn while_azure_is_in_trouble_nobody_is_set_aside_and_old_failures_do_not_count_later() {
+    let mut story = Story::idle(2);
+    refused(&mut story);
+    for _ in 0..QUARANTINE_FAILURES {
+        // With its job done, its end says nothing of Azure.
+        story.hear(1, Heard::JobStarted("job".into()));
+        story.end(1, 9);
+        story.wait(OFFLINE_GRACE);
+        for action in story.act() {
+            let outcome = match action.asks_azure() {
+                true => Outcome::Azure(AzureFailure::NotAllowed("the token expired".into())),
+                false => Outcome::Done,
+            };
+            story.tell(Event::Done { action, outcome });
+        }
+        assert_eq!((story.quarantine(), story.slots()), (None, 2));
+    }
+    assert_eq!(story.known.ledger.slots[&agent(1)].failed_at.len(), QUARANTINE_FAILURES as usize);
+    story.wait(QUARANTINE_WINDOW);
+    story.known.azure_answered(&agent(1));
+    story.act();
+    assert_eq!((story.quarantine(), story.slots()), (None, 2), "it has been well since");
+}
+
+#[test]
+fn without_a_token_one_with_a_registration_comes_back_before_one_that_gets_none() {
+    let mut story = aside(1);
+    assert_eq!(story.slots(), 2);
+    story.tell(Event::RunEnded { agent: agent(2), attempt: 1, code: Some(70) });
+    refused(&mut story);
+    story.wait(QUARANTINE_TIME);
+    let starts: Vec<Action> = story.act();
+    let slots = &story.known.ledger.slots;
+    assert_eq!((slots[&agent(1)].role, slots[&agent(2)].role), (Role::Run, Role::Remove));
+    // Whether it is disabled is not known, and cannot be asked: its run is there when it is enabled.
+    assert!(slots[&agent(1)].disabled_by_us);
+    let starts_it = |action: &Action| matches!(action, Action::Start { agent: of, registered: true, .. } if *of == agent(1));
+    assert!(starts.iter().any(starts_it), "{starts:?}");
+    for start in starts {
+        story.tell(Event::Done { action: start, outcome: Outcome::Done });
+    }
+    // And what is left of its last run goes, though it cannot be enabled yet.
+    let next = story.act();
+    let sweeps =
+        |action: &Action| matches!(action, Action::RemoveRun { agent: of, .. } if *of == agent(1));
+    assert!(next.iter().any(sweeps), "{next:?}");
+}

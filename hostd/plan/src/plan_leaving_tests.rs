@@ -183,3 +183,63 @@ fn an_agent_removed_right_after_its_registration_waits_for_answers_that_count() 
     story.wait(AZURE_STALE);
     assert_eq!(story.act(), [Action::ReadRow { agent: agent(1), row: Some(ROW) }]);
 }
+
+#[test]
+fn what_an_adopted_run_may_have_registered_is_looked_for_before_its_slot_is_forgotten() {
+    let mut story = Story::new();
+    story.assign(0, false);
+    // Its container is there, and the ledger that knew of it was lost.
+    let left = RunListed {
+        agent: agent(1),
+        attempt: 3,
+        pool: pool(),
+        group: "default".parse().expect("a group"),
+        number: 1,
+        state: RunState::Ended(Some(137)),
+    };
+    story.tell(Event::Listed { kind: RuntimeKind::Docker, runs: vec![left] });
+    assert_eq!(story.answer(&Outcome::Done), [Action::RemoveRun { agent: agent(1), attempt: 3 }]);
+    assert_eq!(story.act(), [], "an answer may be older than a row that it just made");
+    story.wait(AZURE_STALE);
+    let looked = story.answer(&row(true, false, None));
+    assert_eq!(looked, [Action::ReadRow { agent: agent(1), row: None }]);
+    let disable = Action::Disable { agent: agent(1), row: ROW };
+    assert_eq!(story.act(), [disable], "it is ours by its owner mark, and goes");
+}
+
+#[test]
+fn only_what_others_go_by_is_stored_twice() {
+    let mut story = Story::idle(2);
+    let mut stored = story.known.ledger.clone();
+    let mut twice = |story: &Story| {
+        let before = std::mem::replace(&mut stored, story.known.ledger.clone());
+        story.known.ledger.must_outlive_damage(&before)
+    };
+    story.hear(1, Heard::JobStarted("job".into()));
+    story.hear(1, Heard::JobFinished);
+    story.end(1, 0);
+    story.answer(&Outcome::Done);
+    assert!(!twice(&story), "once mode cycles with one write for each run");
+    story.hear(1, Heard::Listening);
+    story.assign(1, false);
+    assert!(twice(&story), "a newer order");
+    assert!(!twice(&story), "once");
+    story.answer(&Outcome::Done);
+    assert!(twice(&story), "a disable");
+    for clear in [0, 1] {
+        story.wait(SETTLE * clear + AZURE_STALE);
+        let second = AgentName::clone(&agent(2));
+        let read = |action: &Action| action.subject() == crate::Subject::Agent(second.clone());
+        for action in story.act().into_iter().filter(read) {
+            let state = RowState { agent_id: 2, enabled: false, online: true, assigned: None };
+            let id = RowId { pool_id: 1, agent_id: 2 };
+            let outcome = Outcome::Row(RowRead::There(id, state));
+            story.tell(Event::Done { action, outcome });
+        }
+    }
+    story.answer(&Outcome::Worker(Worker::None));
+    assert!(!twice(&story), "what was seen is seen anew after a restart");
+    let stop = story.act();
+    assert!(matches!(stop[..], [Action::Interrupt { .. }]), "{stop:?}");
+    assert!(twice(&story), "a run that is asked to end");
+}

@@ -108,9 +108,31 @@ impl Story {
     /// Plans and begins; the actions are then under way.
     fn act(&mut self) -> Vec<Action> {
         let plan = plan(&self.known, self.now);
+        self.would_be_the_same(&plan);
         self.known.begin(&plan, self.now);
         self.known.refresh(self.now);
         plan.actions
+    }
+
+    /// Had the wall clock been set at this moment, the same would be done, and after the same wait.
+    fn would_be_the_same(&self, planned: &Plan) {
+        let parts = self.known.ledger.assignment.iter().flat_map(|told| told.pools.values());
+        if parts.into_iter().any(|part| part.forced.is_some()) {
+            // A leave is by the coordinator's clock.
+            return;
+        }
+        let mut begun = self.known.clone();
+        begun.begin(planned, self.now);
+        for by in [3 * 3_600_000, -900_000] {
+            let mut moved = self.known.clone();
+            moved.clock_set(by);
+            let plan = plan(&moved, self.now.moved(by));
+            assert_eq!((&plan.actions, plan.wake_after), (&planned.actions, planned.wake_after));
+            moved.begin(&plan, self.now.moved(by));
+            begun.clock_set(by);
+            assert_eq!(moved.ledger, begun.ledger, "the clock was set by {by} ms");
+            begun.clock_set(-by);
+        }
     }
 
     /// Plans, and lets everything planned end with `outcome`.
@@ -374,3 +396,6 @@ mod aside;
 
 #[path = "plan_leaving_tests.rs"]
 mod leaving;
+
+#[path = "plan_announced_tests.rs"]
+mod announced;

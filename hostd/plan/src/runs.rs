@@ -6,6 +6,7 @@ use fleet_model::{AgentName, At, Job, RuntimeKind};
 
 use crate::{
     actions::Subject,
+    announced::Announced,
     event::{Heard, RunListed},
     known::{EngineState, Known, raise_to_watching},
     ledger::{Removal, Slot},
@@ -36,6 +37,10 @@ pub struct Run {
     pub complaint: String,
     /// That was that Azure cannot be reached.
     pub(crate) cut_off: bool,
+    /// A job that was announced, and that nothing else speaks of.
+    pub(crate) announced: Option<Announced>,
+    /// Announcements since something else last spoke of a job.
+    pub(crate) unproven: u8,
 }
 
 /// What a run does.
@@ -79,8 +84,13 @@ impl Known {
         runs.sort_by(|a, b| (&a.agent, a.attempt).cmp(&(&b.agent, b.attempt)));
         for run in &runs {
             let slot = self.ledger.slots.entry(run.agent.clone()).or_insert_with(|| {
-                // Ours by its labels, and not in the ledger: it was lost or is older. Adopted.
-                Slot::new(run.pool.clone(), run.group.clone(), run.number, kind)
+                // Ours by its labels, and not in the ledger: it was lost or is older. Adopted. What it
+                // registered, if anything, is not known.
+                let (pool, group) = (run.pool.clone(), run.group.clone());
+                let mut slot = Slot::new(pool, group, run.number, kind);
+                slot.row_unsure = true;
+                slot.may_have_registered(now);
+                slot
             });
             slot.attempt = slot.attempt.max(run.attempt);
         }
@@ -221,6 +231,11 @@ impl Known {
     }
 
     pub(crate) fn heard(&mut self, agent: &AgentName, attempt: u32, heard: Heard, now: At) {
+        match heard {
+            Heard::JobAnnounced => return self.job_announced(agent, attempt, now),
+            Heard::JobAnnouncedOver => return self.job_announced_over(agent, attempt, now),
+            _ => {}
+        }
         self.run_evident(agent, attempt, now);
         if let Heard::Listening | Heard::JobStarted(_) | Heard::JobFinished = heard {
             self.speaks_for_itself(agent, now);
@@ -252,12 +267,16 @@ impl Known {
                 run.listener = Listener::Working;
                 run.had_job = true;
                 run.job = Some(Job { name, request_id: None, since: now });
+                run.announced_rightly();
                 raise_to_watching(slot);
             }
             Heard::JobFinished => {
                 run.listener = Listener::Finished;
+                // Also when the line of its start was missed.
+                run.had_job = true;
                 run.finished = Some(now);
                 run.job = None;
+                run.announced_is_over(now);
                 slot.failures = 0;
                 if let Some(row) = self.rows.get_mut(agent) {
                     row.assigned = None;
@@ -275,6 +294,8 @@ impl Known {
                 run.cut_off = true;
             }
             Heard::Complaint(why) => run.complaint = why,
+            // Taken in above.
+            Heard::JobAnnounced | Heard::JobAnnouncedOver => {}
         }
     }
 }
@@ -305,6 +326,8 @@ impl Run {
             interrupted: false,
             complaint: String::new(),
             cut_off: false,
+            announced: None,
+            unproven: 0,
         }
     }
 }

@@ -10,6 +10,8 @@ use fleet_model::{
     },
 };
 
+use crate::clock::Moments;
+
 /// Wait after the `failures`-th failure in a row: doubling from the first to the longest wait,
 /// spread by a jitter that depends on `seed` alone, so that equal input gives an equal plan.
 pub(crate) fn backoff(first: Duration, failures: u32, seed: &str) -> Duration {
@@ -73,6 +75,13 @@ impl StartCap {
         let elapsed = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
         let back = elapsed.saturating_mul(u64::from(START_CAP_REFILL_PER_MINUTE)) / 60;
         self.level.saturating_add(back).min(full(desired))
+    }
+}
+
+impl Moments for StartCap {
+    fn each_moment(&mut self, see: &mut dyn FnMut(&mut At)) {
+        let Self { level: _, at } = self;
+        see(at);
     }
 }
 

@@ -399,7 +399,9 @@ fn status_of(sign: &Sign) -> Option<String> {
         Sign::JobFinished { name, result } => format!("job {name}: {result}"),
         Sign::SessionConflict => "Azure still holds an earlier session".into(),
         Sign::ConnectError(why) | Sign::Complaint(why) => why.clone(),
-        Sign::Registered(_) | Sign::Reconnected => return None,
+        Sign::Registered(_) | Sign::Reconnected | Sign::JobAnnounced | Sign::JobAnnouncedOver => {
+            return None;
+        }
     })
 }
 

@@ -1,31 +1,35 @@
 //! The ledger of the last time, made to agree with what is on disk beside it.
 
-use fleet_model::At;
 use fleet_proto::logging::Report;
-use hostd_plan::Ledger;
+use hostd_plan::{Ledger, Moment};
 
 use crate::{
-    ledger_file::{LedgerError, LedgerFile, sane_times},
+    ledger_file::{Found, LedgerError, LedgerFile},
     slots::SlotStore,
 };
 
-/// Reads it. What is odd is told in the log.
+/// Reads it. What is odd is told in the log, and what an operator should know comes back.
 ///
 /// # Errors
 /// When there is one and it cannot be used.
-pub(super) fn ledger(file: &LedgerFile, slots: &SlotStore, now: At) -> Result<Ledger, LedgerError> {
-    let found = file.load()?;
-    if let Some(warning) = found.warning {
+pub fn ledger(file: &LedgerFile, slots: &SlotStore, now: &Moment) -> Result<Found, LedgerError> {
+    let mut found = file.load()?;
+    let ledger = &mut found.ledger;
+    ledger.take_up(found.stored.as_ref(), now);
+    agree(ledger, slots);
+    if let Some(warning) = &found.warning {
         tracing::error!("{warning}");
+        ledger.is_behind(now.at);
+        // Two good files again, at once; where that fails, the loop says so with its first change.
+        if let Err(error) = file.store(ledger, now) {
+            tracing::error!(error = %Report(&error), "the ledger cannot be stored");
+        }
     }
-    let mut ledger = found.ledger;
-    sane_times(&mut ledger, now);
-    agree(&mut ledger, slots);
     tracing::info!(
         order = %ledger.highest, slots = ledger.slots.len(),
         "the ledger of the last time is read"
     );
-    Ok(ledger)
+    Ok(found)
 }
 
 /// hostd may have ended between a registration's file and the ledger's word for it: the file is
@@ -35,16 +39,15 @@ fn agree(ledger: &mut Ledger, slots: &SlotStore) {
         match (slots.load(agent), slot.registered) {
             (Ok(Some(kept)), false) => {
                 tracing::info!(%agent, row = kept.row.agent_id, "its registration was stored last");
-                slot.row = Some(kept.row);
-                slot.registered = true;
+                slot.holds(Some(kept.row));
             }
             (Ok(None), true) => {
                 tracing::warn!(%agent, "its registration is not on disk; it registers anew");
-                slot.registered = false;
+                slot.holds(None);
             }
             (Err(error), registered) => {
                 tracing::error!(%agent, error = %Report(&error), "its registration is of no use");
-                slot.registered = false;
+                slot.holds(None);
                 if registered {
                     // It would be found again at each start.
                     let _ = slots.drop_registration(agent);
@@ -59,7 +62,7 @@ fn agree(ledger: &mut Ledger, slots: &SlotStore) {
 mod tests {
     use std::sync::Arc;
 
-    use fleet_model::{AgentName, RuntimeKind};
+    use fleet_model::{AgentName, At, RuntimeKind};
     use fleet_proto::seal::SealKey;
     use hostd_plan::{RowId, Slot};
 
@@ -87,8 +90,9 @@ mod tests {
         ledger.slots.insert(with.clone(), slot(1, false));
         ledger.slots.insert(without.clone(), slot(2, true));
         let file = LedgerFile::within(dir.path());
-        file.store(&ledger).expect("stored");
-        let ledger = super::ledger(&file, &slots, At(0)).expect("read");
+        let now = Moment { at: At(0), boot: "b1".into(), up_ms: 0 };
+        file.store(&ledger, &now).expect("stored");
+        let ledger = super::ledger(&file, &slots, &now).expect("read").ledger;
         assert!(ledger.slots[&with].registered);
         assert_eq!(ledger.slots[&with].row, Some(RowId { pool_id: 7, agent_id: 5 }));
         assert!(!ledger.slots[&without].registered);

@@ -12,15 +12,13 @@ use async_trait::async_trait;
 use azdo::{
     AgentQuery, AgentStatus, Client, ClientConfig, Credential, Error, ProxyConfig, Reply, TaskAgent,
 };
-use fleet_model::{AgentName, AzureTarget, CredentialRef, RowState};
+use fleet_model::{AgentName, AzureTarget, CredentialRef, OwnerMark, RowState};
 use fleet_proto::logging::Report;
 use hostd_plan::{AzureFailure, RowId, RowRead};
 use secrecy::SecretString;
 
 use super::pace::Paces;
 
-/// Capability that says whose a row is.
-const OWNER: &str = "FLEET_OWNER";
 /// Limit of one call.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// The service's name for the error "no such agent".
@@ -207,7 +205,7 @@ impl Azure for AzureClients {
             FoundRow {
                 row: RowId { pool_id, agent_id: row.id },
                 state: state(row),
-                owner: row.capability(OWNER).map(str::to_owned),
+                owner: row.capability(OwnerMark::CAPABILITY).map(str::to_owned),
             }
         }))
     }

@@ -8,7 +8,7 @@ mod runs;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use fleet_model::{HostName, Labels, PoolAssignment, RuntimeKind};
+use fleet_model::{HostName, Labels, OwnerMark, PoolAssignment, RuntimeKind};
 use fleet_proto::logging::Report;
 use hostd_plan::{Action, Outcome, Slot};
 use tokio::sync::Semaphore;
@@ -17,6 +17,7 @@ pub use azure::{Azure, AzureClients, AzurePool, FoundRow, ProxyForAzure};
 
 use crate::{
     evidence::EvidenceStore,
+    guardian::Cleaner,
     runtime::{Runtime, RuntimeError},
     secrets::Secrets,
     slots::SlotStore,
@@ -47,11 +48,13 @@ pub struct Ended {
     pub outcome: Outcome,
     /// The slot's registration was to be used and is not there.
     pub registration_lost: bool,
+    /// What was removed to make room, for the history.
+    pub removed: Vec<String>,
 }
 
 impl From<Outcome> for Ended {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, registration_lost: false }
+        Self { outcome, registration_lost: false, removed: Vec::new() }
     }
 }
 
@@ -66,6 +69,7 @@ pub struct Executor {
     azure: Arc<dyn Azure>,
     labels: Labels,
     starts: Semaphore,
+    cleaner: Cleaner,
 }
 
 /// What an [`Executor`] works with.
@@ -88,6 +92,8 @@ pub struct Means {
     pub labels: Labels,
     /// Starts at the same time, so that the engine is not flooded.
     pub starts_at_once: usize,
+    /// What removes what nothing uses.
+    pub cleaner: Cleaner,
 }
 
 impl Executor {
@@ -103,20 +109,27 @@ impl Executor {
             azure,
             labels,
             starts_at_once,
+            cleaner,
         } = means;
         let starts = Semaphore::new(starts_at_once.max(1));
-        Self { host, fleet, runtimes, slots, evidence, secrets, azure, labels, starts }
+        Self { host, fleet, runtimes, slots, evidence, secrets, azure, labels, starts, cleaner }
     }
 
     /// Does it, within a limit.
     pub async fn run(&self, task: Task) -> Ended {
         let limit = match task.action {
-            Action::EnsureImage { .. } => PULL_LIMIT,
+            // A pull, or the removal of much.
+            Action::EnsureImage { .. } | Action::Clean { .. } => PULL_LIMIT,
             _ => ACTION_LIMIT,
         };
         // A start waits for its turn as long as it takes; the limit is for the doing.
         let _turn = match task.action {
             Action::Start { .. } => self.starts.acquire().await.ok(),
+            _ => None,
+        };
+        // While something begins, nothing of an agent is taken away.
+        let _open = match task.action {
+            Action::Start { .. } => Some(self.cleaner.gate.read().await),
             _ => None,
         };
         match tokio::time::timeout(limit, self.act(&task)).await {
@@ -147,6 +160,15 @@ impl Executor {
             Action::KeepEvidence { agent, attempt } => {
                 self.keep_evidence(task, agent, *attempt).await.into()
             }
+            Action::Clean { place, urgent } => {
+                match self.cleaner.clean(&self.runtimes, place, *urgent).await {
+                    Ok(removed) => Ended { removed, ..Outcome::Done.into() },
+                    Err(why) => {
+                        tracing::warn!(place, why, "nothing is cleaned");
+                        Outcome::Failed(why).into()
+                    }
+                }
+            }
             Action::Forget { agent } => self.forget(task, agent).await.into(),
             Action::Disable { agent, row } => {
                 self.set_enabled(task, agent, *row, false).await.into()
@@ -159,7 +181,8 @@ impl Executor {
 
     /// What an agent of this slot says of its owner (a capability of its row).
     pub fn owner_mark(&self, slot: &Slot) -> String {
-        format!("{}/{}/{}", self.fleet, self.host, slot.number)
+        let (fleet, host) = (self.fleet.clone(), self.host.clone());
+        OwnerMark { fleet, host, slot: slot.number }.to_string()
     }
 
     fn runtime(&self, kind: RuntimeKind) -> Result<&Arc<dyn Runtime>, Outcome> {

@@ -45,7 +45,7 @@ impl Executor {
     ) -> Result<StartWith, Ended> {
         if registered {
             let lost =
-                |why: String| Ended { outcome: Outcome::Failed(why), registration_lost: true };
+                |why: String| Ended { registration_lost: true, ..Outcome::Failed(why).into() };
             return match self.slots.load(agent) {
                 Ok(Some(kept)) => Ok(StartWith::Registration(kept.files)),
                 Ok(None) => Err(lost("its registration is not on disk any more".into())),

@@ -13,6 +13,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::HostLoop;
 use crate::{
     execute::Ended,
+    guardian::Sizes,
     runtime::{self, RunId, RunSeen, RuntimeError},
 };
 
@@ -39,6 +40,8 @@ pub enum Input {
     Order(AgentOrder, oneshot::Sender<Result<(), String>>),
     /// Conditions of the host that are found elsewhere, complete.
     Standing(Vec<Condition>),
+    /// What agents and caches take on disk was measured.
+    Sizes(Sizes),
     /// All runs of a runtime, with the mark of when they were asked for.
     Listed(RuntimeKind, u64, Result<Vec<RunSeen>, RuntimeError>),
     /// An action came back.
@@ -69,6 +72,7 @@ impl HostLoop {
             Input::EngineDown(kind, why) => self.engine_down(kind, why, now),
             Input::Order(order, answer) => self.order(&order, answer, now),
             Input::Standing(conditions) => self.standing = conditions,
+            Input::Sizes(sizes) => self.sizes = sizes,
             Input::Listed(kind, mark, listed) => self.listed(kind, mark, listed, now),
             Input::Done { action, ended } => self.done(action, ended, now),
         }
@@ -196,8 +200,7 @@ impl HostLoop {
             match slots.load(agent) {
                 Ok(Some(kept)) => {
                     tracing::info!(%agent, row = kept.row.agent_id, "registration found on disk");
-                    slot.row = Some(kept.row);
-                    slot.registered = true;
+                    slot.holds(Some(kept.row));
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -208,11 +211,14 @@ impl HostLoop {
     }
 
     fn done(&mut self, action: Action, ended: Ended, now: At) {
-        let Ended { outcome, registration_lost } = ended;
+        let Ended { outcome, registration_lost, removed } = ended;
         tracing::debug!(%action, ?outcome, "done");
+        for message in removed {
+            self.happened("disk.cleaned", None, None, message, now);
+        }
         let agent = match action.subject() {
             hostd_plan::Subject::Agent(agent) => Some(agent),
-            hostd_plan::Subject::Image(..) => None,
+            hostd_plan::Subject::Image(..) | hostd_plan::Subject::Disk(..) => None,
         };
         let kind = match &action {
             Action::EnsureImage { kind, .. } => Some(*kind),

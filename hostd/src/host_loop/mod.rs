@@ -21,9 +21,9 @@ mod tell;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use fleet_model::{Condition, RuntimeKind};
+use fleet_model::{At, Condition, RuntimeKind};
 use fleet_proto::logging::Report;
-use hostd_plan::{Action, Known, Ledger, Outcome, Subject};
+use hostd_plan::{Action, Known, Ledger, Outcome, Plan, Subject};
 use tokio::{
     sync::{broadcast, mpsc, oneshot, watch},
     task::JoinSet,
@@ -37,6 +37,7 @@ use self::{alone::Alone, brake::Brake, lists::Lists};
 use crate::{
     clock::{Clock, jittered},
     execute::{Executor, Task},
+    guardian::Sizes,
     ledger_file::{LedgerError, LedgerFile},
     runtime::Runtime,
     secrets::Secrets,
@@ -65,6 +66,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where the ledger is stored.
     pub ledger: LedgerFile,
+    /// What an operator should know about how it was found.
+    pub ledger_was: Option<String>,
     /// Who does what is planned.
     pub executor: Arc<Executor>,
     /// What is served.
@@ -92,6 +95,8 @@ pub struct HostLoop {
     stored: Ledger,
     /// Conditions of the host that are found elsewhere.
     standing: Vec<Condition>,
+    /// What agents and caches take on disk.
+    sizes: Sizes,
     /// Why it is not newer, and when it is tried again.
     unstored: Option<(String, Instant)>,
     /// Who waits until an order is stored.
@@ -111,6 +116,7 @@ impl HostLoop {
             // The first turn stores it, whatever was found.
             stored: parts.known.ledger.clone(),
             standing: Vec::new(),
+            sizes: Sizes::default(),
             unstored: None,
             answers: Vec::new(),
             lists: Lists::new(parts.runtimes.keys().copied(), Instant::now()),
@@ -153,12 +159,25 @@ impl HostLoop {
             }
             // Tasks say what they did through the inbox; here they are only let go.
             while self.tasks.try_join_next().is_some() {}
+            self.follow_the_clock();
             let now = self.parts.clock.now();
             for input in waiting.drain(..) {
                 self.take_in(input, now);
             }
         }
         self.wind_down().await;
+    }
+
+    /// The wall clock may have been set: what is remembered moves with it, and nothing comes sooner or
+    /// later for it.
+    fn follow_the_clock(&mut self) {
+        let Some(by_ms) = self.parts.clock.follow() else { return };
+        self.parts.known.clock_set(by_ms);
+        let (seconds, way) =
+            (by_ms.unsigned_abs() / 1000, if by_ms < 0 { "back" } else { "forward" });
+        let message = format!("this host's clock was set {way} by {seconds} s, or the host slept");
+        tracing::warn!("{message}");
+        self.happened("host.clock", None, None, message, self.parts.clock.now());
     }
 
     fn next_wake(&self) -> Instant {
@@ -181,6 +200,7 @@ impl HostLoop {
             self.answer(
                 Err("the host cannot store it; it is carried out as soon as it can".into()),
             );
+            self.clean_all_the_same(plan.actions, now);
             self.tell(now);
             return;
         }
@@ -190,6 +210,15 @@ impl HostLoop {
             self.begin(action);
         }
         self.tell(now);
+    }
+
+    /// A disk may be so full that the ledger cannot be stored. Making room needs no ledger: it goes by
+    /// the one that is stored.
+    fn clean_all_the_same(&mut self, mut planned: Vec<Action>, now: At) {
+        planned.retain(|action| matches!(action, Action::Clean { .. }));
+        let cleaning = Plan { actions: planned, ..Plan::default() };
+        self.parts.known.begin(&cleaning, now);
+        cleaning.actions.into_iter().for_each(|action| self.begin(action));
     }
 
     /// Orders up to here are stored, or why they are not.
@@ -205,8 +234,14 @@ impl HostLoop {
             return false;
         }
         self.drop_lost_registrations(ledger);
-        let (file, text) = (self.parts.ledger.clone(), ledger.clone());
-        let stored = tokio::task::spawn_blocking(move || file.store(&text)).await;
+        let (file, text, now) =
+            (self.parts.ledger.clone(), ledger.clone(), self.parts.clock.moment());
+        let twice = ledger.must_outlive_damage(&self.stored);
+        let stored = tokio::task::spawn_blocking(move || match twice {
+            true => file.store_twice(&text, &now),
+            false => file.store(&text, &now),
+        });
+        let stored = stored.await;
         let why = match stored {
             Ok(Ok(())) => {
                 self.stored = ledger.clone();
@@ -271,7 +306,7 @@ impl HostLoop {
         let ledger = &self.parts.known.ledger;
         let slot = match action.subject() {
             Subject::Agent(agent) => ledger.slots.get(&agent).cloned(),
-            Subject::Image(..) => None,
+            Subject::Image(..) | Subject::Disk(..) => None,
         };
         let pools = ledger.assignment.as_ref().map(|assignment| &assignment.pools);
         let part = slot.as_ref().and_then(|slot| pools?.get(&slot.pool)).cloned();

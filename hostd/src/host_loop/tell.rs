@@ -16,19 +16,23 @@ impl HostLoop {
         }
         let mut conditions = self.parts.known.conditions(now);
         conditions.extend(self.standing.iter().cloned());
-        conditions.extend(self.unstored.as_ref().map(|(why, _)| Condition {
+        let unstored = self.unstored.as_ref().map(|(why, _)| {
+            format!("nothing is started or removed, because the ledger cannot be stored: {why}")
+        });
+        let trouble = [self.parts.ledger_was.clone(), unstored].into_iter().flatten();
+        conditions.extend(trouble.map(|message| Condition {
             kind: ConditionKind::LedgerTrouble,
             pool: None,
-            message: format!(
-                "nothing is started or removed, because the ledger cannot be stored: {why}"
-            ),
+            message,
         }));
         let view = View {
             // What is only in memory is not taken yet.
             applied: self.stored.highest,
-            agents: self.parts.known.statuses().clone(),
+            agents: self.sizes.shown(self.parts.known.statuses()),
             conditions,
             credentials: self.parts.secrets.refs(),
+            disks: self.parts.known.disks(),
+            caches: self.sizes.caches.clone(),
         };
         self.parts.view.send_if_modified(|shown| {
             let changed = **shown != view;
@@ -54,12 +58,13 @@ impl HostLoop {
         tracing::debug!(%action, "begins");
         let Action::Disable { agent, row } = action else { return };
         let Some(slot) = self.parts.known.ledger.slots.get(agent) else { return };
-        let why = match slot.role {
-            Role::Renew => "its run is to be replaced",
-            Role::Quarantine => "it goes into quarantine",
-            Role::Remove => "it is to be removed",
-            Role::Hold => "it is to stop and hold the group's last registration",
-            Role::Run => "its removal was taken back meanwhile",
+        let why = match (slot.role, &slot.pause) {
+            (Role::Renew, _) => "its run is to be replaced",
+            (Role::Quarantine, _) => "it goes into quarantine",
+            (Role::Remove, _) => "it is to be removed",
+            (Role::Hold, _) => "it is to stop and hold the group's last registration",
+            (Role::Run, Some(pause)) => &format!("it is paused, {}", pause.why),
+            (Role::Run, None) => "its removal was taken back meanwhile",
         };
         let message = format!("row {} is disabled at Azure by the fleet: {why}", row.agent_id);
         let now = self.parts.clock.now();

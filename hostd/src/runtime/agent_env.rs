@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use fleet_model::{Entry, Mode};
+use fleet_model::{Entry, Mode, OwnerMark};
 
 use super::{RunSpec, RuntimeError, StartWith};
 
@@ -62,7 +62,7 @@ pub(super) fn listener_env(spec: &RunSpec) -> Result<BTreeMap<String, String>, R
     hidden.sort();
     hidden.dedup();
     env.insert(NOT_CAPABILITIES.into(), hidden.join(","));
-    env.insert("FLEET_OWNER".into(), spec.owner.clone());
+    env.insert(OwnerMark::CAPABILITY.into(), spec.owner.clone());
     Ok(env)
 }
 

@@ -145,12 +145,26 @@ impl FakeRuntime {
         self.state().calls
     }
 
-    /// A running agent gets a job.
+    /// A running agent gets a job: announces it, then says so.
     pub fn job_starts(&self, run: &RunId, name: &str) {
+        self.job_starts_silently(run, name);
+        self.sign(run, Sign::JobStarted(name.to_owned()));
+    }
+
+    /// A running agent gets a job and announces it; its log does not come through.
+    pub fn job_starts_silently(&self, run: &RunId, name: &str) {
         if let Some(it) = self.state().runs.get_mut(run) {
             it.job = Some(name.to_owned());
         }
-        self.sign(run, Sign::JobStarted(name.to_owned()));
+        self.sign(run, Sign::JobAnnounced);
+    }
+
+    /// Its job ends, and so much is announced; its listener goes on.
+    pub fn job_ends_silently(&self, run: &RunId) {
+        if let Some(it) = self.state().runs.get_mut(run) {
+            it.job = None;
+        }
+        self.sign(run, Sign::JobAnnouncedOver);
     }
 
     /// Its job ends; in once mode so does the run, unless the script makes it hang.
@@ -162,6 +176,7 @@ impl FakeRuntime {
             (it.job.take().unwrap_or_default(), it.mode == Mode::Once && !hangs)
         };
         self.sign(run, Sign::JobFinished { name, result: result.to_owned() });
+        self.sign(run, Sign::JobAnnouncedOver);
         if over {
             self.exit(run, 0);
         }

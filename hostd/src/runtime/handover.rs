@@ -19,6 +19,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read, Write},
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -37,7 +38,15 @@ const ENTRY: &str = include_str!("../../entry/entry.sh");
 /// Name of the part that the run sees.
 const SHARED: &str = "fleet";
 /// Files that make a registration.
-const REGISTRATION: [&str; 3] = [".agent", ".credentials", ".credentials_rsaparams"];
+const REGISTRATION: [&str; 3] = [AGENT, ".credentials", ".credentials_rsaparams"];
+/// The one that says which row of which pool it is, and how the listener behaves.
+const AGENT: &str = ".agent";
+/// In there: where the listener announces its jobs.
+const NOTIFY: &str = "notificationSocketAddress";
+/// Tells the entry the same, for a configuration.
+pub(super) const NOTIFY_VARIABLE: &str = "FLEET_NOTIFY";
+/// The agent writes its JSON with a byte order mark.
+const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// They have about 2 KiB; what is larger is no registration.
 const FILE_MAX: u64 = 64 * 1024;
 
@@ -56,6 +65,16 @@ pub(super) enum Holder {
 }
 
 impl Holder {
+    /// Under which number of the host's users a container of it runs, where that is known. (An image
+    /// without a user runs as root, and so does one that names root.)
+    pub(super) const fn uid(self) -> Option<u32> {
+        match self {
+            Self::Me => Some(0),
+            Self::Uid(uid) => Some(uid),
+            Self::Anyone => None,
+        }
+    }
+
     /// Modes of a directory, a file, and a file that is executed.
     const fn modes(self) -> (u32, u32, u32) {
         match self {
@@ -173,8 +192,10 @@ impl Handover {
         if taken.exists() || !marker.exists() {
             return Ok(None);
         }
-        let files = read_out(&self.shared(run))?;
+        let mut files = read_out(&self.shared(run))?;
         check_agent(&files, run)?;
+        // Of this run only.
+        announcing(&mut files, None);
         let half = own.join("taken.new");
         if half.exists() {
             fs::remove_dir_all(&half)?;
@@ -248,6 +269,34 @@ impl Handover {
     }
 }
 
+/// With what a run starts whose listener announces its jobs there. One that registers itself is told
+/// by its environment ([`NOTIFY_VARIABLE`]).
+pub(super) fn announcing_at(start: &StartWith, address: Option<SocketAddr>) -> StartWith {
+    let mut start = start.clone();
+    if let StartWith::Registration(files) = &mut start {
+        announcing(files, address);
+    }
+    start
+}
+
+/// Lets the listener announce its jobs there; none: nowhere, and an address of an earlier run goes.
+/// What is no registration stays as it is.
+fn announcing(files: &mut Files, address: Option<SocketAddr>) {
+    let Some(file) = files.get_mut(AGENT) else { return };
+    let text = file.strip_prefix(BOM).unwrap_or(file);
+    let Ok(serde_json::Value::Object(mut agent)) = serde_json::from_slice(text) else { return };
+    let before = agent.clone();
+    match address {
+        Some(address) => drop(agent.insert(NOTIFY.to_owned(), address.to_string().into())),
+        None => drop(agent.remove(NOTIFY)),
+    }
+    if agent != before
+        && let Ok(text) = serde_json::to_vec_pretty(&agent)
+    {
+        *file = [BOM, &text].concat();
+    }
+}
+
 /// Makes a directory and its parents, open to nobody else; those that are there stay as they are.
 pub(super) fn private_dirs(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -281,9 +330,8 @@ fn read_out(shared: &Path) -> io::Result<Files> {
 
 /// A registration under another name would be somebody else's agent.
 fn check_agent(files: &Files, run: &RunId) -> io::Result<()> {
-    let text = files.get(".agent").map(Vec::as_slice).unwrap_or_default();
-    // The agent writes its JSON with a byte order mark.
-    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    let text = files.get(AGENT).map(Vec::as_slice).unwrap_or_default();
+    let text = text.strip_prefix(BOM).unwrap_or(text);
     let value: serde_json::Value = serde_json::from_slice(text)?;
     let named = value.get("agentName").and_then(serde_json::Value::as_str);
     if named == Some(run.agent.as_str()) {

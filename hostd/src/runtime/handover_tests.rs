@@ -138,3 +138,41 @@ fn a_pipe_or_an_endless_file_does_not_hold_hostd_up() {
     fs::write(&name, vec![b' '; FILE_MAX as usize + 1]).unwrap();
     assert!(handover.take_registration(&run()).is_err());
 }
+
+#[test]
+fn where_jobs_are_announced_is_of_one_run_only() {
+    let (_dir, handover) = place();
+    let shared = handover.prepare(&run(), &token(), &BTreeMap::new(), Holder::Me).unwrap();
+    register(&shared, "nightly-h-01");
+    let agent = "\u{feff}{\"agentId\":9007199254740993,\"agentName\":\"nightly-h-01\",\
+                 \"notificationSocketAddress\":\"127.0.0.1:7\",\"poolId\":1}";
+    fs::write(shared.join("out/.agent"), agent).unwrap();
+    let taken = handover.take_registration(&run()).unwrap().unwrap();
+    let kept = String::from_utf8(taken[".agent"].clone()).unwrap();
+    assert!(kept.starts_with('\u{feff}') && kept.contains("9007199254740993"), "{kept}");
+    assert!(!kept.contains("SocketAddress"), "{kept}");
+    assert_eq!(handover.taken(&run()).unwrap().unwrap(), taken);
+
+    let given = |address: Option<SocketAddr>, start: &StartWith| {
+        let StartWith::Registration(files) = announcing_at(start, address) else {
+            panic!("{start:?}")
+        };
+        files
+    };
+    let kept = StartWith::Registration(taken.clone());
+    let there = given(Some("127.0.0.1:8".parse().unwrap()), &kept);
+    let agent = String::from_utf8(there[".agent"].clone()).unwrap();
+    assert!(agent.starts_with('\u{feff}') && agent.contains("\"127.0.0.1:8\""), "{agent}");
+    assert_eq!(there[".credentials"], taken[".credentials"]);
+    // Without a socket an address of a run before is taken out, and nothing else is touched.
+    assert!(
+        !String::from_utf8_lossy(&given(None, &StartWith::Registration(there))[".agent"])
+            .contains(":8")
+    );
+    assert_eq!(given(None, &kept), taken);
+    let odd = Files::from([(".agent".into(), b"x".to_vec())]);
+    assert_eq!(
+        given(Some("127.0.0.1:8".parse().unwrap()), &StartWith::Registration(odd.clone())),
+        odd
+    );
+}

@@ -19,6 +19,7 @@ pub mod fake;
 mod handover;
 mod hub;
 pub mod log;
+mod notify;
 mod package;
 pub(crate) mod proc;
 pub mod process;
@@ -35,6 +36,8 @@ use fleet_model::{
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::guardian::{Keep, Sizes, Thing};
 
 /// One run of an agent: the attempt makes its name unique, so that a repeated start is seen as one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +157,10 @@ pub enum Sign {
         /// The result's word.
         result: String,
     },
+    /// A job was announced on its notification socket, where others may speak as well.
+    JobAnnounced,
+    /// And was said to be over.
+    JobAnnouncedOver,
     /// "A session for this agent already exists."
     SessionConflict,
     /// "Agent connect error: …".
@@ -173,6 +180,8 @@ impl fmt::Debug for Sign {
             Self::Listening => f.write_str("Listening"),
             Self::JobStarted(name) => write!(f, "JobStarted({name:?})"),
             Self::JobFinished { name, result } => write!(f, "JobFinished({name:?}, {result:?})"),
+            Self::JobAnnounced => f.write_str("JobAnnounced"),
+            Self::JobAnnouncedOver => f.write_str("JobAnnouncedOver"),
             Self::SessionConflict => f.write_str("SessionConflict"),
             Self::ConnectError(why) => write!(f, "ConnectError({why:?})"),
             Self::Reconnected => f.write_str("Reconnected"),
@@ -307,6 +316,31 @@ pub trait Runtime: Send + Sync + 'static {
         run: &RunId,
         query: &log::LogQuery,
     ) -> Result<log::LogStream, RuntimeError>;
+
+    /// Directories on whose file systems its agents live, beside hostd's own state.
+    async fn places(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// What its agents take beside their slots' directories, and what its caches take. May take
+    /// minutes.
+    async fn sizes(&self, _keep: &Keep) -> Result<Sizes, RuntimeError> {
+        Ok(Sizes::default())
+    }
+
+    /// What of its own nothing uses, and where it lies. In doubt a thing is used.
+    async fn unused(&self, _keep: &Keep) -> Result<Vec<(Thing, PathBuf)>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    /// Removes one of them, unless it is in use now: nothing is ended for it. Bytes that it took.
+    async fn remove_unused(
+        &self,
+        _thing: &Thing,
+        _keep: &Keep,
+    ) -> Result<Option<u64>, RuntimeError> {
+        Ok(None)
+    }
 
     /// Says what it sees until `stop`. For each run that runs already (after a restart of hostd) it
     /// also says the newest signs, so that a run is adopted with what it is doing.

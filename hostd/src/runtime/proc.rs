@@ -57,6 +57,14 @@ pub(crate) fn listener_of_user(uid: u32) -> io::Result<Option<Process>> {
     Ok(all(Path::new("/proc"))?.into_iter().find(is_listener))
 }
 
+/// Whether anything of this user lives.
+///
+/// # Errors
+/// A process list that cannot be read.
+pub(crate) fn has_processes(uid: u32) -> io::Result<bool> {
+    Ok(all(Path::new("/proc"))?.iter().any(|process| process.uid == uid && !process.zombie))
+}
+
 /// The process of this number, if one lives.
 ///
 /// # Errors

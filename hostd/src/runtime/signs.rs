@@ -121,6 +121,8 @@ impl Standing {
                 self.trouble = Some(sign);
             }
             Sign::Reconnected => self.trouble = None,
+            // It stands in no log, and after a restart of hostd it means nothing any more.
+            Sign::JobAnnounced | Sign::JobAnnouncedOver => {}
             Sign::Registered(_) => self.registered = true,
             Sign::Registering => {
                 self.state = Some(sign);

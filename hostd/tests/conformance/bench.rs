@@ -1,6 +1,7 @@
 //! What the suite needs to know of the runtime under test, and of the world around it.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
@@ -36,6 +37,20 @@ pub(crate) trait Bench: Send + Sync {
 
     /// The listener is told to update itself.
     async fn update(&self, run: &RunId);
+
+    /// The `.agent` file of a run that lives; none: there is no such file.
+    fn agent_file(&self, _spec: &RunSpec) -> Option<String> {
+        None
+    }
+
+    /// Where a run that lives announces its jobs.
+    fn socket(&self, spec: &RunSpec) -> Option<SocketAddr> {
+        let file = self.agent_file(spec)?;
+        let agent: serde_json::Value =
+            serde_json::from_str(file.trim_start_matches('\u{feff}')).unwrap();
+        let address = agent["notificationSocketAddress"].as_str();
+        Some(address.unwrap_or_else(|| panic!("no address: {file}")).parse().unwrap())
+    }
 }
 
 /// A bench with an engine and images.

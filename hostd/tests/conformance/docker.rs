@@ -92,6 +92,12 @@ impl Bench for Containers {
     async fn update(&self, run: &RunId) {
         self.azure.update(run);
     }
+
+    fn agent_file(&self, spec: &RunSpec) -> Option<String> {
+        let find = "for p in /proc/[0-9]*; do read -r n <$p/comm; \
+             [ \"$n\" = Agent.Listener ] && cat \"$p/cwd/.agent\"; done; :";
+        Some(docker(&["exec", &spec.run.to_string(), "sh", "-c", find]))
+    }
 }
 
 impl EngineBench for Containers {
@@ -217,6 +223,32 @@ async fn an_update_is_finished_although_its_container_ended() {
     watching.listening(&spec.run).await;
     assert_eq!(docker(&["inspect", "-f", "{{.Id}}", &spec.run.to_string()]), id);
     assert_eq!(bench.azure.version(&spec.run).as_deref(), Some(NEW_VERSION));
+}
+
+/// Another container's network: what is the loopback address there nobody asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_on_another_network_has_no_socket_and_works_as_ever() {
+    let mut bench = bench().await;
+    let other = format!("{}-net", bench.settings.host);
+    let label = format!("fleet.host={}", bench.settings.host);
+    let image = bench.template.image.clone().unwrap();
+    let sleep = ["--entrypoint", "sleep", image.as_str(), "600"];
+    let run = ["run", "-d", "--network", "host", "--name", &other, "--label", &label];
+    docker(&[run.as_slice(), &sleep].concat());
+    bench.settings.network = Some(format!("container:{other}"));
+    bench.runtime = Arc::new(runtime(&bench.settings));
+    let spec = bench.spec(1, Mode::Once);
+    let mut watching = Watching::begin(bench.runtime()).await;
+    bench.runtime.ensure_started(&spec).await.unwrap();
+    watching.listening(&spec.run).await;
+    let agent = bench.agent_file(&spec).unwrap();
+    assert!(agent.contains("agentName") && !agent.contains("SocketAddress"), "{agent}");
+    bench.give_job(&spec.run, Duration::from_millis(300)).await;
+    watching.busy(&spec.run).await;
+    assert_eq!(watching.ended(&spec.run).await, Some(0));
+    let announced =
+        |event: &&RuntimeEvent| matches!(event, RuntimeEvent::Sign(_, Sign::JobAnnounced));
+    assert_eq!(watching.seen(&spec.run).into_iter().find(announced), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

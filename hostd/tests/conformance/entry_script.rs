@@ -107,6 +107,25 @@ fn it_registers_hands_out_the_files_and_becomes_the_listener() {
 }
 
 #[test]
+fn only_the_configuration_hears_where_jobs_are_announced() {
+    for shell in SHELLS {
+        for (given, expected) in [(Some("127.0.0.1:7"), 1), (None, 0)] {
+            let place = Place::new(CONFIG);
+            place.token();
+            let more: Vec<_> = given.map(|address| ("FLEET_NOTIFY", address)).into_iter().collect();
+            place.run(shell, &more);
+            let line = "VSTS_AGENT_INPUT_NOTIFICATIONSOCKETADDRESS=127.0.0.1:7";
+            let environment = place.read("root/got-environment");
+            let told = environment.lines().filter(|told| *told == line).count();
+            assert_eq!(told, expected, "{shell:?}: {environment}");
+            assert!(!environment.contains("FLEET_NOTIFY"), "{environment}");
+            let environment = place.read("root/listener-environment");
+            assert!(!environment.contains("127.0.0.1:7"), "{environment}");
+        }
+    }
+}
+
+#[test]
 fn environments_are_made_from_nothing() {
     for shell in SHELLS {
         let place = Place::new(CONFIG);

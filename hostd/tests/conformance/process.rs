@@ -69,6 +69,11 @@ impl Bench for Processes {
     async fn update(&self, run: &RunId) {
         self.azure.update(run);
     }
+
+    fn agent_file(&self, spec: &RunSpec) -> Option<String> {
+        let root = spec.slot_dir.join(format!("root-{}", spec.run.attempt));
+        Some(std::fs::read_to_string(root.join(".agent")).unwrap())
+    }
 }
 
 crate::suite::conformance!(bench());

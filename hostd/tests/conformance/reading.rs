@@ -62,6 +62,7 @@ impl Shelf {
             agent_id: None,
             placeholder: false,
             quarantine: None,
+            disk_bytes: None,
         };
         self.view.send_modify(|view| {
             Arc::make_mut(view).agents.insert(status.agent.clone(), status);

@@ -40,6 +40,7 @@ macro_rules! all_cases {
             a_log_is_told_and_narrowed
             a_followed_log_goes_on_with_the_next_run
             a_log_that_nobody_reads_is_left
+            a_job_is_announced_whatever_the_run_began_with
         }
     };
 }
@@ -126,7 +127,9 @@ pub(crate) async fn a_run_says_in_order_what_it_does(bench: &dyn Bench) {
     runtime.ensure_removed(&spec.run).await.unwrap();
     watching.gone(&spec.run).await;
 
-    let words: Vec<&str> = watching.seen(&spec.run).into_iter().map(word).collect();
+    let words = watching.seen(&spec.run).into_iter().map(word);
+    // What is announced comes by another way than what is written.
+    let words: Vec<&str> = words.filter(|word| !word.starts_with("announced")).collect();
     let expected = [
         "started",
         "registering",
@@ -161,6 +164,8 @@ fn word(event: &RuntimeEvent) -> &'static str {
         RuntimeEvent::Sign(_, Sign::Listening) => "listening",
         RuntimeEvent::Sign(_, Sign::JobStarted(_)) => "job started",
         RuntimeEvent::Sign(_, Sign::JobFinished { .. }) => "job finished",
+        RuntimeEvent::Sign(_, Sign::JobAnnounced) => "announced",
+        RuntimeEvent::Sign(_, Sign::JobAnnouncedOver) => "announced over",
         _ => "something else",
     }
 }
@@ -215,6 +220,33 @@ pub(crate) async fn the_registration_comes_back_and_is_used_again(bench: &dyn Be
     bench.is_online(&second.run, true).await;
     assert_eq!(bench.registrations(&second.run), 1, "it did not register again");
     assert!(!watching.seen(&second.run).into_iter().any(|e| word(e) == "registering"));
+}
+
+pub(crate) async fn a_job_is_announced_whatever_the_run_began_with(bench: &dyn Bench) {
+    let runtime = bench.runtime();
+    let mut watching = Watching::begin(runtime.clone()).await;
+    let first = bench.spec(1, Mode::Once);
+    let files = registered(bench, &mut watching, &first).await;
+    let kept = String::from_utf8_lossy(&files[".agent"]).into_owned();
+    assert!(!kept.contains("SocketAddress"), "the next run has another port: {kept}");
+    let second = next(&first, StartWith::Registration(files));
+    for spec in [&first, &second] {
+        runtime.ensure_started(spec).await.unwrap();
+        watching.once_listening(&spec.run).await;
+        let socket = bench.socket(spec);
+        bench.give_job(&spec.run, SHORT).await;
+        assert_eq!(watching.ended(&spec.run).await, Some(0));
+        // In once mode the run may be over before the rest is heard.
+        let announced =
+            |event: &RuntimeEvent| run_of(event) == Some(&spec.run) && word(event) == "announced";
+        watching.once(&format!("announced of {}", spec.run), announced).await;
+        if let Some(socket) = socket {
+            let open = async { while tokio::net::TcpStream::connect(socket).await.is_ok() {} };
+            let closed = tokio::time::timeout(LIMIT, open).await;
+            closed.expect("its port is closed with it");
+        }
+        runtime.ensure_removed(&spec.run).await.unwrap();
+    }
 }
 
 pub(crate) async fn once_mode_ends_with_zero_after_its_job(bench: &dyn Bench) {

@@ -132,4 +132,8 @@ impl Bench for Units {
     async fn update(&self, run: &RunId) {
         self.azure.update(run);
     }
+
+    fn agent_file(&self, spec: &RunSpec) -> Option<String> {
+        Some(fs::read_to_string(self.root_of(spec).join(".agent")).unwrap())
+    }
 }

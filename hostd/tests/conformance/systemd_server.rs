@@ -54,7 +54,11 @@ async fn every_case_holds_under_systemd_and_the_machine_is_as_before() {
 
 async fn on_the_server() {
     let only = std::env::var(ONLY).unwrap_or_default();
-    let all = SUITE.iter().chain(crate::systemd_clean::CASES).chain(crate::systemd_alone::CASES);
+    let all = SUITE
+        .iter()
+        .chain(crate::systemd_clean::CASES)
+        .chain(crate::systemd_alone::CASES)
+        .chain(crate::systemd_disk::CASES);
     let all: Vec<_> = all.filter(|(name, _)| name.contains(&only)).collect();
     assert!(!all.is_empty(), "no case has {only:?} in its name");
     let mut failed = Vec::new();

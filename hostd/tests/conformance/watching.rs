@@ -77,6 +77,12 @@ impl Watching {
         self.sign(run, "Listening", |sign| *sign == Sign::Listening).await;
     }
 
+    /// As [`Self::listening`], but it may have come already.
+    pub(crate) async fn once_listening(&mut self, run: &RunId) {
+        let listening = RuntimeEvent::Sign(run.clone(), Sign::Listening);
+        self.once(&format!("Listening of {run}"), |event| *event == listening).await;
+    }
+
     pub(crate) async fn busy(&mut self, run: &RunId) {
         self.sign(run, "JobStarted", |sign| matches!(sign, Sign::JobStarted(_))).await;
     }

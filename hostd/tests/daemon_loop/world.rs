@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -18,9 +18,11 @@ use fleet_model::{
 };
 use fleet_proto::seal::{SealKey, fingerprint};
 use hostd::{
-    clock::Clock,
+    clock::{Clock, Clocks},
+    daemon::kept,
     evidence::EvidenceStore,
     execute::{Executor, Means},
+    guardian::Cleaner,
     host_loop::{HostLoop, Input, Parts},
     ledger_file::LedgerFile,
     runtime::{RunId, RunState, Runtime, fake::FakeRuntime},
@@ -68,8 +70,36 @@ impl Journal {
     }
 }
 
-/// What outlives hostd: the disk, the engine, Azure.
+/// The machine's clocks: its wall clock can be set.
+pub(crate) struct SetClocks {
+    zero: Instant,
+    set_by_ms: AtomicI64,
+}
+
+impl SetClocks {
+    pub(crate) fn set_by(&self, time: i64) {
+        self.set_by_ms.fetch_add(time, Ordering::SeqCst);
+    }
+}
+
+impl Clocks for SetClocks {
+    fn wall(&self) -> At {
+        let steady = At(1_700_000_000_000) + self.zero.elapsed();
+        steady.moved(self.set_by_ms.load(Ordering::SeqCst))
+    }
+
+    fn up(&self) -> Duration {
+        self.zero.elapsed()
+    }
+
+    fn boot(&self) -> String {
+        "one boot".into()
+    }
+}
+
+/// What outlives hostd: the disk, the engine, Azure, the machine's clocks.
 pub(crate) struct World {
+    pub(crate) clocks: Arc<SetClocks>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) fake: FakeRuntime,
     pub(crate) azure: FakeAzure,
@@ -81,7 +111,9 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let journal = Journal { zero: Instant::now(), lines: Arc::default() };
+        let clocks = SetClocks { zero: journal.zero, set_by_ms: AtomicI64::new(0) };
         Self {
+            clocks: Arc::new(clocks),
             dir: tempfile::tempdir().expect("a directory"),
             fake: FakeRuntime::new(),
             azure: FakeAzure::new(journal.clone()),
@@ -135,7 +167,8 @@ impl Host {
         let secrets = Arc::new(Secrets::load(world.data(), key));
         // A directory of its own, so that a test can take it away.
         let ledger = LedgerFile::within(&world.data().join("ledger"));
-        let found = ledger.load().expect("usable").ledger;
+        let clock = Clock::of(world.clocks.clone());
+        let found = kept::ledger(&ledger, &slots, &clock.moment()).expect("usable");
         let runtime: Arc<dyn Runtime> = Arc::new(Noted {
             fake: world.fake.clone(),
             journal: world.journal.clone(),
@@ -153,6 +186,7 @@ impl Host {
             azure: Arc::new(world.azure.clone()),
             labels: fleet_model::Labels::default(),
             starts_at_once: 8,
+            cleaner: Cleaner::within(world.data(), ledger.clone()),
         });
         let (to_loop, inbox) = mpsc::channel(1024);
         let (view, seen) = watched::channel(Arc::default());
@@ -163,9 +197,10 @@ impl Host {
         let stop = CancellationToken::new();
         let watching = watch::watch(runtime, slots.clone(), to_loop.clone(), stop.clone());
         let parts = Parts {
-            known: Known::new(host(), [RuntimeKind::Docker].into(), found),
-            clock: Clock::starting(At(1_700_000_000_000) + world.journal.zero.elapsed()),
+            known: Known::new(host(), [RuntimeKind::Docker].into(), found.ledger),
+            clock,
             ledger,
+            ledger_was: found.warning,
             executor: Arc::new(executor),
             runtimes,
             slots,

@@ -132,5 +132,6 @@ pub(crate) fn status(number: u16, phase: Phase) -> AgentStatus {
         agent_id: Some(i64::from(number)),
         placeholder: false,
         quarantine: None,
+        disk_bytes: None,
     }
 }

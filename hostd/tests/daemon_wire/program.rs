@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use fleet_proto::v1::{self, session_response::Message as ToHost};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -186,4 +187,120 @@ async fn a_check_says_what_is_wrong_and_ends_accordingly() {
     assert!(text.contains("ok       identity") && text.contains("ok       certificate"), "{text}");
     // The directory of the package is empty.
     assert!(text.contains("error    process"), "{text}");
+}
+
+/// As an operator meets it: `hostd check` first, then hostd itself.
+#[tokio::test]
+async fn a_damaged_ledger_is_a_warning_two_are_an_error_with_the_next_step() {
+    let coordinator = Coordinator::start().await;
+    let place = Place::new();
+    let joined = place.join(&coordinator, INVITE).await;
+    assert!(joined.status.success(), "{}", said(&joined));
+    let ledger = place.data().join("ledger.json");
+    let before = place.data().join("ledger.json.1");
+    let moment = hostd_plan::Moment { at: fleet_model::At(1), boot: "b".into(), up_ms: 1 };
+    let file = hostd::ledger_file::LedgerFile::within(&place.data());
+    file.store_twice(&hostd_plan::Ledger::default(), &moment).expect("stored");
+    let check = async || {
+        let output = end(place.hostd("check", &[]).spawn().expect("runs")).await;
+        let text = said(&output);
+        text.lines().find(|line| line.contains(" ledger ")).unwrap_or_default().to_owned()
+    };
+    assert!(check().await.starts_with("ok "), "{}", check().await);
+
+    fs::write(&ledger, "torn").expect("damaged");
+    let line = check().await;
+    assert!(line.starts_with("warning ") && line.contains("ledger.json.1"), "{line}");
+    assert!(line.contains("the disk is sound"), "{line}");
+    assert!(ledger.exists(), "a look changes nothing");
+
+    // hostd goes on from the one before, and there are two good ones again.
+    let running = place.hostd("run", &[]).spawn().expect("runs");
+    let stored = async {
+        while file.look().map_or(true, |found| found.warning.is_some()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LIMIT, stored).await.expect("stored anew");
+    let id = i32::try_from(running.id().expect("it lives")).expect("a process id");
+    kill(Pid::from_raw(id), Signal::SIGTERM).expect("signalled");
+    let text = said(&end(running).await);
+    assert!(text.contains("going on from the one before it"), "{text}");
+    assert!(place.data().join("ledger.json.bad").exists(), "kept for whoever wants to know");
+
+    fs::write(&ledger, "torn").expect("damaged");
+    fs::write(&before, "torn").expect("damaged");
+    let line = check().await;
+    assert!(line.starts_with("error ") && line.contains("from a backup"), "{line}");
+    let output = end(place.hostd("run", &[]).spawn().expect("runs")).await;
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    for part in ["ledger.json is not usable", "checksum", "backup", "move both away", "adopted"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(ledger.exists() && before.exists(), "nothing is thrown away");
+}
+
+/// A real disk that takes nothing at the wrong moment: an order has come, and hostd may write no byte.
+#[tokio::test]
+async fn without_room_nothing_is_taken_and_with_room_it_goes_on_by_itself() {
+    let mut coordinator = Coordinator::start().await;
+    let place = Place::new();
+    let joined = place.join(&coordinator, INVITE).await;
+    assert!(joined.status.success(), "{}", said(&joined));
+    // A write that is refused is an error of the write, as on a full disk, and no signal.
+    let ignoring = r#"trap "" XFSZ; exec "$0" run --config "$1""#;
+    let mut running = Command::new("sh");
+    running.args(["-c", ignoring, env!("CARGO_BIN_EXE_hostd")]).arg(place.config());
+    running.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let running = running.spawn().expect("runs");
+    let id = i32::try_from(running.id().expect("it lives")).expect("a process id");
+    let mut session = coordinator.session().await;
+    session.begin().await;
+    let order = |generation| {
+        let order = fleet_model::Order::new(1, generation);
+        let wanted = fleet_model::Assignment { order, ..Default::default() };
+        ToHost::Assignment(wanted.into())
+    };
+    let applied = |report: &v1::Report| report.applied.map(|order| order.generation);
+    let troubles = |report: &v1::Report| {
+        let all = report.conditions.iter().map(|one| one.message.clone());
+        all.filter(|message| message.contains("cannot be stored")).collect::<Vec<_>>()
+    };
+    session.say(order(1)).await;
+    while applied(&session.report().await) != Some(1) {}
+
+    room(id, Some(0));
+    session.say(order(2)).await;
+    let report = loop {
+        let report = session.report().await;
+        if !troubles(&report).is_empty() {
+            break report;
+        }
+    };
+    assert_eq!(applied(&report), Some(1), "not taken before it is stored");
+    let said_so = &troubles(&report)[0];
+    assert!(said_so.contains("nothing is started or removed"), "{said_so}");
+    assert!(said_so.contains("ledger.json") && said_so.contains("too large"), "{said_so}");
+
+    room(id, None);
+    let report = loop {
+        let report = session.report().await;
+        if applied(&report) == Some(2) {
+            break report;
+        }
+    };
+    assert_eq!(troubles(&report), [""; 0]);
+    kill(Pid::from_raw(id), Signal::SIGTERM).expect("signalled");
+    assert!(end(running).await.status.success());
+    let left = fs::read_dir(place.data()).expect("there").flatten();
+    let new = left.filter(|entry| entry.file_name().to_string_lossy().ends_with(".new"));
+    assert_eq!(new.count(), 0, "what could not be written is no litter");
+}
+
+/// How large a file a process may write; none: as large as it likes.
+fn room(id: i32, bytes: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let limit = Rlimit { current: bytes, maximum: None };
+    prlimit(Pid::from_raw(id), Resource::Fsize, limit).expect("limited");
 }

@@ -4,6 +4,7 @@
 //! clock, and knows neither wire nor disk: [`At`] is an argument everywhere.
 
 mod assignment;
+mod disk;
 mod forced;
 mod groups;
 mod host;
@@ -11,6 +12,7 @@ mod names;
 pub mod numbers;
 mod order;
 mod orders;
+mod owner;
 mod selector;
 mod spec;
 mod status;
@@ -18,6 +20,7 @@ mod template;
 mod time;
 
 pub use assignment::{Assignment, CredentialRef, GroupAssignment, PoolAssignment, Wanted};
+pub use disk::{CacheSize, Disk, Room, readable};
 pub use forced::{Forced, Reason, ReasonError};
 pub use groups::GroupError;
 pub use host::{Availability, HostFacts, HostState};
@@ -27,6 +30,7 @@ pub use names::{
 };
 pub use order::Order;
 pub use orders::{AgentOrder, AgentVerb};
+pub use owner::{NoMark, OwnerMark};
 pub use selector::{Labels, Requirement, Selector, SelectorError};
 pub use spec::{AzureTarget, GroupSpec, PoolSpec, SpecError};
 pub use status::{

@@ -39,6 +39,10 @@ pub const HOST_LEASE: Duration = Duration::from_secs(30);
 pub const SETTLE: Duration = Duration::from_secs(20);
 /// An answer of Azure may show what was up to this long ago.
 pub const AZURE_STALE: Duration = Duration::from_secs(30);
+/// A row without an agent goes when it has been offline this long.
+pub const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Between two looks for such rows, where there may be any.
+pub const TIDY_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How long an operator's leave to remove without Azure's word stands.
 pub const FORCED_LAPSE: Duration = Duration::from_secs(60 * 60);
 /// Most characters of an operator's reason.
@@ -67,6 +71,31 @@ pub const LOGS_PER_HOST: u32 = 16;
 pub const LOG_CHUNK_MAX: u32 = 64 * 1024;
 /// Most bytes of a log's line; what is longer is cut, and says so.
 pub const LOG_LINE_MAX: u32 = 16 * 1024;
+/// Free room of a disk is measured this often.
+pub const DISK_MEASURE: Duration = Duration::from_secs(30);
+/// A measurement older than this says nothing any more.
+pub const DISK_STALE: Duration = Duration::from_secs(5 * 60);
+/// Below this many per cent of free room what is not used is removed.
+pub const DISK_CLEAN_PERCENT: u8 = 15;
+/// Below this many per cent of free room agents are paused, until there is twice as much.
+pub const DISK_PAUSE_PERCENT: u8 = 5;
+/// The same below this many MiB, so that what runs can end on a small disk too; of one so small that
+/// they are more than [`DISK_PAUSE_SHARE_MAX`], that share counts.
+pub const DISK_PAUSE_MIB: u32 = 2048;
+/// See [`DISK_PAUSE_MIB`]; per cent.
+pub const DISK_PAUSE_SHARE_MAX: u8 = 10;
+/// What is not used is looked for this often, and at once when a disk gets worse.
+pub const DISK_CLEAN_EVERY: Duration = Duration::from_secs(60 * 60);
+/// What agents and caches take is measured this often.
+pub const DISK_SIZES_EVERY: Duration = Duration::from_secs(15 * 60);
+/// An agent package or a pulled image that nothing uses is removed after this time, also where there
+/// is room.
+pub const CACHE_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The same of evidence of runs.
+pub const EVIDENCE_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A home or a slot's directory of no agent is removed when it was seen so for this long, and never
+/// before.
+pub const LEFT_OVER_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -102,6 +131,8 @@ mod tests {
             ("HOST_LEASE", secs(HOST_LEASE)),
             ("SETTLE", secs(SETTLE)),
             ("AZURE_STALE", secs(AZURE_STALE)),
+            ("LEFTOVER_AGE", secs(LEFTOVER_AGE)),
+            ("TIDY_EVERY", secs(TIDY_EVERY)),
             ("FORCED_LAPSE", secs(FORCED_LAPSE)),
             ("REASON_MAX", REASON_MAX.to_string()),
             ("START_CAP_BURST_FACTOR", START_CAP_BURST_FACTOR.to_string()),
@@ -116,6 +147,17 @@ mod tests {
             ("LOGS_PER_HOST", LOGS_PER_HOST.to_string()),
             ("LOG_CHUNK_MAX", LOG_CHUNK_MAX.to_string()),
             ("LOG_LINE_MAX", LOG_LINE_MAX.to_string()),
+            ("DISK_MEASURE", secs(DISK_MEASURE)),
+            ("DISK_STALE", secs(DISK_STALE)),
+            ("DISK_CLEAN_PERCENT", DISK_CLEAN_PERCENT.to_string()),
+            ("DISK_PAUSE_PERCENT", DISK_PAUSE_PERCENT.to_string()),
+            ("DISK_PAUSE_MIB", DISK_PAUSE_MIB.to_string()),
+            ("DISK_PAUSE_SHARE_MAX", DISK_PAUSE_SHARE_MAX.to_string()),
+            ("DISK_CLEAN_EVERY", secs(DISK_CLEAN_EVERY)),
+            ("DISK_SIZES_EVERY", secs(DISK_SIZES_EVERY)),
+            ("CACHE_KEPT", secs(CACHE_KEPT)),
+            ("EVIDENCE_KEPT", secs(EVIDENCE_KEPT)),
+            ("LEFT_OVER_KEPT", secs(LEFT_OVER_KEPT)),
         ]
     }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Where the agents of a pool register.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AzureTarget {
     /// Organization URL, without a slash at its end.
     pub url: String,

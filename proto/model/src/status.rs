@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentName, At, GroupName, Order, PoolName, RuntimeKind};
+use crate::{AgentName, At, CacheSize, Disk, GroupName, Order, PoolName, RuntimeKind};
 
 /// Where an agent is in its life. What is wanted of it is [`Intent`], its work is [`Job`]: three
 /// fields, because an agent that is to be removed may well be busy.
@@ -40,11 +40,13 @@ pub enum Phase {
     Failed,
     /// It failed too often and is kept with its evidence.
     Quarantined,
+    /// Disabled by the fleet for a while, and kept: a run that is there goes on, none is started.
+    Paused,
 }
 
 impl Phase {
     /// All of them, for tables and tests.
-    pub const ALL: [Phase; 13] = [
+    pub const ALL: [Phase; 14] = [
         Self::Unknown,
         Self::Pending,
         Self::Registering,
@@ -58,6 +60,7 @@ impl Phase {
         Self::DisabledElsewhere,
         Self::Failed,
         Self::Quarantined,
+        Self::Paused,
     ];
 
     /// A registered listener is online: the agent counts towards what was asked for.
@@ -81,6 +84,7 @@ impl Phase {
             Self::DisabledElsewhere => "DisabledElsewhere",
             Self::Failed => "Failed",
             Self::Quarantined => "Quarantined",
+            Self::Paused => "Paused",
         }
     }
 }
@@ -159,6 +163,9 @@ pub struct AgentStatus {
     /// It is kept aside, or on its way there.
     #[serde(default)]
     pub quarantine: Option<Quarantine>,
+    /// Bytes that it takes on its host's disks, without what it shares; none: not measured (yet).
+    #[serde(default)]
+    pub disk_bytes: Option<u64>,
 }
 
 /// Why and how long an agent is kept aside with what is left of it. It gets no job meanwhile.
@@ -187,6 +194,13 @@ pub struct RowState {
     pub online: bool,
     /// The request it holds, with the job's name.
     pub assigned: Option<(i64, String)>,
+}
+
+impl RowState {
+    /// Neither a session nor a job.
+    pub fn is_quiet(&self) -> bool {
+        !self.online && self.assigned.is_none()
+    }
 }
 
 /// Something about a host or a pool on it that an operator should know.
@@ -220,8 +234,13 @@ pub enum ConditionKind {
     NoLiveRestore,
     /// The host lacks what the template asks for.
     Unsupported,
-    /// The host cannot store its ledger: nothing is started or removed until it can.
+    /// The host cannot store its ledger, and nothing is started or removed until it can; or the newest
+    /// was damaged, and it goes on from the one before.
     LedgerTrouble,
+    /// Room is short on a disk: what is not used is removed.
+    DiskLow,
+    /// A disk is nearly full: agents that live on it are paused.
+    DiskFull,
 }
 
 impl fmt::Display for ConditionKind {
@@ -236,6 +255,8 @@ impl fmt::Display for ConditionKind {
             Self::NoLiveRestore => "NoLiveRestore",
             Self::Unsupported => "Unsupported",
             Self::LedgerTrouble => "LedgerTrouble",
+            Self::DiskLow => "DiskLow",
+            Self::DiskFull => "DiskFull",
         })
     }
 }
@@ -255,4 +276,8 @@ pub struct HostReport {
     pub conditions: Vec<Condition>,
     /// Fingerprints of the credentials the host holds, by name (complete).
     pub credentials: Vec<crate::CredentialRef>,
+    /// File systems that its agents depend on (complete).
+    pub disks: Vec<Disk>,
+    /// What takes room beside the agents (complete).
+    pub caches: Vec<CacheSize>,
 }

@@ -5,7 +5,7 @@ use std::{fmt, ops::Add, ops::Sub, time::Duration};
 use serde::{Deserialize, Serialize};
 
 /// A moment, in milliseconds since the Unix epoch. A daemon takes it from a steady clock that was
-/// set to the wall clock once, at its start: a later jump of the wall clock moves no deadline.
+/// set to the wall clock: a jump of the wall clock makes no wait shorter or longer.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -16,6 +16,12 @@ impl At {
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: At) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The same moment by a clock that was set by `by_ms` milliseconds, forward or back; not before
+    /// the epoch.
+    pub fn moved(self, by_ms: i64) -> At {
+        At(self.0.saturating_add_signed(by_ms))
     }
 }
 

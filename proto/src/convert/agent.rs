@@ -29,6 +29,7 @@ impl From<AgentStatus> for v1::AgentStatus {
             agent_id: status.agent_id,
             placeholder: status.placeholder,
             quarantine: status.quarantine.map(Into::into),
+            disk_bytes: status.disk_bytes,
         }
     }
 }
@@ -51,6 +52,7 @@ impl TryFrom<v1::AgentStatus> for AgentStatus {
             agent_id: wire.agent_id,
             placeholder: wire.placeholder,
             quarantine: optional("quarantine", wire.quarantine)?,
+            disk_bytes: wire.disk_bytes,
         })
     }
 }

@@ -7,6 +7,7 @@
 
 mod agent;
 mod assignment;
+mod disk;
 mod error;
 mod read;
 mod session;

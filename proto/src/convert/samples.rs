@@ -180,13 +180,19 @@ pub(super) fn agent() -> impl Strategy<Value = AgentStatus> {
     (
         (agent_name(), pool_name(), group_name(), any::<u16>(), runtime(), any::<u32>()),
         (prop::sample::select(Phase::ALL.to_vec()), at(), intents, option::of(job)),
-        ("\\PC{0,20}", option::of(any::<i64>()), any::<bool>(), option::of(quarantine())),
+        (
+            "\\PC{0,20}",
+            option::of(any::<i64>()),
+            any::<bool>(),
+            option::of(quarantine()),
+            option::of(any::<u64>()),
+        ),
     )
         .prop_map(
             |(
                 (agent, pool, group, slot, runtime, attempt),
                 (phase, since, intent, job),
-                (why, agent_id, placeholder, quarantine),
+                (why, agent_id, placeholder, quarantine, disk_bytes),
             )| AgentStatus {
                 agent,
                 pool,
@@ -202,6 +208,7 @@ pub(super) fn agent() -> impl Strategy<Value = AgentStatus> {
                 agent_id,
                 placeholder,
                 quarantine,
+                disk_bytes,
             },
         )
 }
@@ -241,6 +248,8 @@ pub(super) fn condition() -> impl Strategy<Value = Condition> {
         NoLiveRestore,
         Unsupported,
         LedgerTrouble,
+        DiskLow,
+        DiskFull,
     ];
     (prop::sample::select(kinds), option::of(pool_name()), "\\PC{0,20}")
         .prop_map(|(kind, pool, message)| Condition { kind, pool, message })
@@ -250,15 +259,37 @@ pub(super) fn report() -> impl Strategy<Value = HostReport> {
     (
         (any::<bool>(), order(), vec(agent(), 0..3)),
         (vec(agent_name(), 0..3), vec(condition(), 0..3), vec(credential(), 0..3)),
+        (vec(disk(), 0..3), vec(cache_size(), 0..3)),
     )
-        .prop_map(|((full, applied, agents), (removed, conditions, credentials))| HostReport {
-            full,
-            applied,
-            agents,
-            removed,
-            conditions,
-            credentials,
-        })
+        .prop_map(
+            |((full, applied, agents), (removed, conditions, credentials), (disks, caches))| {
+                HostReport {
+                    full,
+                    applied,
+                    agents,
+                    removed,
+                    conditions,
+                    credentials,
+                    disks,
+                    caches,
+                }
+            },
+        )
+}
+
+fn disk() -> impl Strategy<Value = Disk> {
+    let room = || any::<(u64, u64)>().prop_map(|(total, free)| Room { total, free });
+    let runtimes = prop::collection::btree_set(runtime(), 0..4);
+    ("\\PC{0,8}", room(), room(), runtimes).prop_map(|(place, bytes, inodes, runtimes)| Disk {
+        place,
+        bytes,
+        inodes,
+        runtimes,
+    })
+}
+
+fn cache_size() -> impl Strategy<Value = CacheSize> {
+    ("\\PC{0,8}", any::<u64>()).prop_map(|(what, bytes)| CacheSize { what, bytes })
 }
 
 fn labels() -> impl Strategy<Value = Labels> {

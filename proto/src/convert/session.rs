@@ -74,7 +74,7 @@ pub(super) fn labels(
     wire.into_iter().map(|(key, value)| Ok((parsed("labels", &key)?, value))).collect()
 }
 
-fn runtimes(wire: &[i32]) -> Result<BTreeSet<RuntimeKind>, WireError> {
+pub(super) fn runtimes(wire: &[i32]) -> Result<BTreeSet<RuntimeKind>, WireError> {
     let read =
         |(n, number): (usize, &i32)| word::<v1::RuntimeKind, _>(&element("runtimes", n), *number);
     wire.iter().enumerate().map(read).collect()
@@ -89,6 +89,8 @@ impl From<HostReport> for v1::Report {
             removed: report.removed.into_iter().map(String::from).collect(),
             conditions: report.conditions.into_iter().map(Into::into).collect(),
             credentials: report.credentials.into_iter().map(Into::into).collect(),
+            disks: report.disks.into_iter().map(Into::into).collect(),
+            caches: report.caches.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -103,6 +105,8 @@ impl TryFrom<v1::Report> for HostReport {
             removed: parsed_list("removed", &wire.removed)?,
             conditions: list("conditions", wire.conditions)?,
             credentials: list("credentials", wire.credentials)?,
+            disks: list("disks", wire.disks)?,
+            caches: wire.caches.into_iter().map(Into::into).collect(),
         })
     }
 }

@@ -33,12 +33,12 @@ words!(RuntimeKind: Docker Systemd Process Fake);
 words!(Mode: Once LongLived);
 words!(Entry: Own Image);
 words!(Phase: Unknown Pending Registering Starting Idle Busy Updating Draining Drained Stopped
-    DisabledElsewhere Failed Quarantined);
+    DisabledElsewhere Failed Quarantined Paused);
 words!(Intent: Keep Drain Remove);
 words!(HostState: Invited Ready Disconnected Down);
 words!(Availability: Active Paused Draining);
 words!(ConditionKind: EngineDown ImageMissing AzureTrouble NoCredential StartsCapped PoolUnknown
-    NoLiveRestore Unsupported LedgerTrouble);
+    NoLiveRestore Unsupported LedgerTrouble DiskLow DiskFull);
 
 impl From<Order> for v1::Order {
     fn from(order: Order) -> Self {

@@ -35,15 +35,12 @@ impl World {
             }
             Step::Registered => {
                 run.files_ready = true;
-                let row = run.row;
-                if let Some(agent_id) = row {
-                    let row = RowId { pool_id: 1, agent_id };
-                    self.hear(host, &key, Heard::Registered(row));
-                }
+                self.hand_over(host, &key);
                 let wait = self.between(100, 1_000);
                 self.after(wait, Due::Agent(host.clone(), key, Step::Connect));
             }
             Step::Begin => {}
+            Step::HandOver => self.hand_over(host, &key),
             Step::Connect => self.connect(host, key),
             Step::TakeJob(job) => self.take_job(host, key, job),
             Step::FinishJob => self.finish_job(host, key),
@@ -51,10 +48,25 @@ impl World {
         }
     }
 
+    /// hostd stores a registration before anybody hears of it; without room it tries until there is
+    /// some. A hostd that is away finds it in the run when it is back.
+    pub(super) fn hand_over(&mut self, name: &HostName, key: &RunKey) {
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(name).filter(|host| host.alive) else { return };
+        let run = host.engine.runs.get(key).filter(|run| run.files_ready);
+        let Some(agent_id) = run.and_then(|run| run.row) else { return };
+        if !host.disk.has_room(now) {
+            return self.after(5_000, Due::Agent(name.clone(), key.clone(), Step::HandOver));
+        }
+        let row = RowId { pool_id: 1, agent_id };
+        host.disk.files.insert(key.0.clone(), row);
+        self.hear(name, key, Heard::Registered(row));
+    }
+
     fn register(&mut self, host: &HostName, key: RunKey, pool: &fleet_model::PoolName) {
         self.hear(host, &key, Heard::Registering);
-        if self.azure.down_until > self.now {
-            self.hear(host, &key, Heard::Complaint("503".into()));
+        if !self.azure.answers(self.now) {
+            self.hear(host, &key, Heard::Complaint("503, or 401".into()));
             return self.end_run(host, &key, 70);
         }
         match self.azure.register(pool, &key.0) {
@@ -76,6 +88,10 @@ impl World {
             return;
         };
         let Some(row) = run.row else { return };
+        if self.azure.down_until > self.now {
+            self.hear(host, &key, Heard::ConnectError("503".into()));
+            return self.after(30_000, Due::Agent(host.clone(), key, Step::Connect));
+        }
         match self.azure.open_session(row, &key) {
             None => self.end_run(host, &key, 1),
             Some(true) => {
@@ -106,7 +122,7 @@ impl World {
                 self.after(lag, Due::Agent(host, key, Step::TakeJob(job)));
             }
         }
-        self.after(500, Due::AzureTurn);
+        self.after(if self.options.alone { 5_000 } else { 500 }, Due::AzureTurn);
     }
 
     fn take_job(&mut self, host: &HostName, key: RunKey, job: u64) {
@@ -137,8 +153,12 @@ impl World {
             return;
         };
         let (Some(job), Some(row)) = (run.job.take(), run.row) else { return };
-        run.listening = false;
+        let once = run.once;
+        run.listening = !once;
         self.azure.finish(job, row);
+        if !once {
+            return self.hear(host, &key, Heard::JobFinished);
+        }
         self.azure.close_session(row, &key);
         self.hear(host, &key, Heard::JobFinished);
         // Once mode: it ends after its job, now and then late.

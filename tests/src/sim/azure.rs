@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fleet_model::{AgentName, At, PoolName, RowState};
+use fleet_model::{AgentName, At, HostName, PoolName, RowState};
 
 use super::RunKey;
 
@@ -32,9 +32,6 @@ pub(super) enum JobState {
     /// Given to a row, at that time.
     Assigned(i64, At),
     Running(i64),
-    Finished,
-    /// Its worker died through no fault of the fleet.
-    Abandoned,
 }
 
 #[derive(Debug, Clone)]
@@ -44,10 +41,15 @@ pub(super) struct Job {
     pub(super) state: JobState,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Azure {
     pub(super) rows: BTreeMap<i64, Row>,
+    /// Those that are not over.
     pub(super) jobs: BTreeMap<u64, Job>,
+    /// Jobs that ran to their end.
+    pub(super) finished: usize,
+    /// The token that hosts ask and register with is good.
+    pub(super) token_is_good: bool,
     next_row: i64,
     next_job: u64,
     pub(super) conflicts: u64,
@@ -63,7 +65,37 @@ pub(super) enum Registered {
     NameTaken,
 }
 
+impl Default for Azure {
+    fn default() -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            finished: 0,
+            token_is_good: true,
+            next_row: 0,
+            next_job: 0,
+            conflicts: 0,
+            busy_deletes_obeyed: 0,
+            down_until: At(0),
+            obeys_busy_delete: false,
+        }
+    }
+}
+
 impl Azure {
+    /// It does what hosts ask of it.
+    pub(super) fn answers(&self, now: At) -> bool {
+        self.down_until <= now && self.token_is_good
+    }
+
+    /// A host's agents of a pool that wait for jobs or have one.
+    pub(super) fn online(&self, pool: &PoolName, host: &HostName) -> u64 {
+        let prefix = format!("{pool}-{host}-");
+        let of_host = |row: &&Row| row.pool == *pool && row.name.as_str().starts_with(&prefix);
+        let alive = |row: &&Row| row.session.is_some() && row.silent.is_none();
+        self.rows.values().filter(of_host).filter(alive).count() as u64
+    }
+
     pub(super) fn register(&mut self, pool: &PoolName, name: &AgentName) -> Registered {
         if self.rows.values().any(|row| row.name == *name) {
             return Registered::NameTaken;
@@ -134,6 +166,9 @@ impl Azure {
         }
         self.abandon(now);
         let mut given = Vec::new();
+        if self.down_until > now {
+            return given;
+        }
         let queued: Vec<u64> = self
             .jobs
             .iter()
@@ -162,17 +197,18 @@ impl Azure {
         given
     }
 
+    /// Jobs whose lock nobody renews: their listener never got them, or their worker died through no
+    /// fault of the fleet.
     fn abandon(&mut self, now: At) {
-        for (id, job) in &mut self.jobs {
-            let JobState::Assigned(row, at) = job.state else { continue };
-            // Nobody renews its lock: its listener never got it, or its worker died.
-            if now.0.saturating_sub(at.0) >= LOCK_MS {
-                job.state = JobState::Abandoned;
-                if let Some(row) = self.rows.get_mut(&row) {
-                    row.assigned = row.assigned.filter(|assigned| assigned != id);
-                }
+        let rows = &mut self.rows;
+        self.jobs.retain(|id, job| {
+            let JobState::Assigned(row, at) = job.state else { return true };
+            let over = now.0.saturating_sub(at.0) >= LOCK_MS;
+            if let Some(row) = rows.get_mut(&row).filter(|_| over) {
+                row.assigned = row.assigned.filter(|assigned| assigned != id);
             }
-        }
+            !over
+        });
     }
 
     /// A worker died with its job: the lock runs out, nobody cancels.
@@ -183,8 +219,8 @@ impl Azure {
     }
 
     pub(super) fn finish(&mut self, id: u64, row: i64) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.state = JobState::Finished;
+        if self.jobs.remove(&id).is_some() {
+            self.finished += 1;
         }
         if let Some(row) = self.rows.get_mut(&row) {
             row.assigned = None;

@@ -2,9 +2,9 @@
 
 use fleet_model::{AgentName, HostName, PoolName, Wanted};
 
-use hostd_plan::{Role, RunState};
+use hostd_plan::Role;
 
-use super::{World, azure::JobState};
+use super::{Kept, World, azure::JobState};
 
 /// How a simulation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Verdict {
     pub finished: usize,
     /// Actions of all hosts.
     pub actions: u64,
+    /// How agents were kept without the coordinator.
+    pub kept: Kept,
     /// Listeners that met the session of a dead run.
     pub conflicts: u64,
 }
@@ -29,11 +31,12 @@ impl World {
         let of_host =
             |row: &&super::azure::Row| row.pool == *pool && row.name.as_str().starts_with(&prefix);
         let rows = self.azure.rows.values().filter(of_host).count();
-        let part = host.disk.assignment.as_ref().and_then(|told| told.pools.get(pool));
+        let part = host.disk.ledger.assignment.as_ref().and_then(|told| told.pools.get(pool));
         let told = part.map_or(0, |part| part.replicas()) as usize;
-        let leaving = host.disk.slots.values().filter(|s| s.pool == *pool && s.removal.is_some());
+        let leaving =
+            host.disk.ledger.slots.values().filter(|s| s.pool == *pool && s.removal.is_some());
         let most = told.max(leaving.count() + told.min(rows));
-        let slots = host.disk.slots.values().filter(|slot| slot.pool == *pool).count();
+        let slots = host.disk.ledger.slots.values().filter(|slot| slot.pool == *pool).count();
         if rows > slots || rows > most {
             self.violation(format!("{name} has {rows} rows of {pool}, was told {told}"));
         }
@@ -62,7 +65,6 @@ pub(super) fn verdict(world: &World) -> Verdict {
     if world.azure.busy_deletes_obeyed > 0 && !world.options.faults {
         violations.push("a busy row was deleted".into());
     }
-    let finished = world.azure.jobs.values().filter(|j| j.state == JobState::Finished).count();
     let held = |id: &u64| {
         world.hosts.values().any(|host| host.engine.runs.values().any(|run| run.job == Some(*id)))
     };
@@ -74,7 +76,11 @@ pub(super) fn verdict(world: &World) -> Verdict {
     Verdict {
         violations,
         log: world.log.clone(),
-        finished,
+        finished: world.azure.finished,
+        kept: Kept {
+            attempts: world.hosts.values().map(|host| u64::from(host.attempts())).sum(),
+            ..world.kept
+        },
         actions: world.actions,
         conflicts: world.azure.conflicts,
     }
@@ -98,13 +104,11 @@ fn check_reports(world: &World, fleet: &coordinator_plan::Fleet, violations: &mu
 /// Slots of a pool whose last run has ended, or whose new one is not online yet.
 fn between_runs(world: &World, pool: &PoolName) -> usize {
     let runs = world.hosts.values().flat_map(|host| host.engine.runs.values());
-    runs.filter(|run| run.pool == *pool)
-        .filter(|run| run.state != RunState::Running || !run.listening)
-        .count()
+    runs.filter(|run| run.pool == *pool).filter(|run| run.is_between()).count()
 }
 
 fn is_aside(world: &World, agent: &AgentName) -> bool {
-    let slots = world.hosts.values().filter_map(|host| host.disk.slots.get(agent));
+    let slots = world.hosts.values().filter_map(|host| host.disk.ledger.slots.get(agent));
     slots.into_iter().any(|slot| slot.role == Role::Quarantine)
 }
 
@@ -136,7 +140,7 @@ fn check_pool(
         violations.push(format!("{} was left disabled", row.name));
     }
     let keepers = world.hosts.values().filter(|host| {
-        let part = host.disk.assignment.as_ref().and_then(|told| told.pools.get(pool));
+        let part = host.disk.ledger.assignment.as_ref().and_then(|told| told.pools.get(pool));
         part.is_some_and(|part| match &part.wanted {
             Wanted::Groups(groups) => groups.values().any(|g| g.placeholder && g.replicas == 0),
             Wanted::Gone => false,

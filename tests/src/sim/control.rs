@@ -39,7 +39,9 @@ impl World {
             self.after(wait, Due::HostBack(name));
         }
         for (name, selector) in POOLS {
-            if let Some(spec) = pool(name, selector) {
+            let long_lived = self.options.alone && name == "nightly-svc";
+            let mode = if long_lived { Mode::LongLived } else { Mode::Once };
+            if let Some(spec) = pool(name, selector, mode) {
                 self.saved.credentials.insert(spec.credential.clone(), "0123456789ab".into());
                 self.saved.pools.push(spec);
             }
@@ -77,7 +79,7 @@ impl World {
     /// One list call; each host in session hears of its own rows, now and then of old ones.
     pub(super) fn watch_rows(&mut self) {
         self.after(10_000, Due::Watch);
-        if self.fleet.is_none() || self.azure.down_until > self.now {
+        if self.fleet.is_none() || !self.azure.answers(self.now) {
             return;
         }
         let hosts: Vec<HostName> = self.hosts.keys().cloned().collect();
@@ -136,7 +138,8 @@ impl World {
 
     pub(super) fn look_at_leases(&mut self) {
         self.decide();
-        self.after(1_000, Due::Lease);
+        let wait = if self.fleet.is_some() { 1_000 } else { 10_000 };
+        self.after(wait, Due::Lease);
     }
 
     pub(super) fn dial(&mut self, name: &HostName) {
@@ -146,7 +149,8 @@ impl World {
         }
         let reachable = host.cut_until <= self.now;
         if !reachable || self.fleet.is_none() {
-            let wait = self.between(300, 5_000);
+            let most = if self.options.alone { 60_000 } else { 5_000 };
+            let wait = self.between(300, most);
             self.after(wait, Due::Dial(name.clone()));
             return;
         }
@@ -227,6 +231,7 @@ impl World {
             return;
         }
         host.connected = false;
+        host.alone_since = self.now;
         self.note(format!("{name} session {session} breaks"));
         if let Some(fleet) = &mut self.fleet {
             fleet.apply(FleetEvent::SessionClosed { host: name.clone() }, self.now);
@@ -240,9 +245,9 @@ impl World {
     }
 }
 
-fn pool(name: &str, selector: &str) -> Option<PoolSpec> {
+fn pool(name: &str, selector: &str, mode: Mode) -> Option<PoolSpec> {
     let target = AzureTarget { url: "https://dev.example/fabrikam".into(), pool: name.into() };
-    let template = Template::docker("fleet-agent:demo".parse().ok()?, Mode::Once);
+    let template = Template::docker("fleet-agent:demo".parse().ok()?, mode);
     let credential: CredentialName = "nightly".parse().ok()?;
     let name = name.parse().ok()?;
     PoolSpec::single(name, target, credential, selector.parse().ok()?, template).ok()

@@ -14,6 +14,8 @@ pub(super) struct SimRun {
     pub(super) group: GroupName,
     pub(super) number: u16,
     pub(super) state: RunState,
+    /// It takes one job and ends.
+    pub(super) once: bool,
     /// Made with a registration.
     pub(super) registered: bool,
     /// Its row, once it registered or was given its registration.

@@ -1,22 +1,19 @@
-//! A host's side: its planner, its ledger on disk, its actions.
+//! A host's side: its planner, its turns, what it reports.
 
 use std::collections::BTreeMap;
 
 use fleet_model::{
     AgentName, AgentStatus, Assignment, At, CredentialRef, HostName, HostReport, RuntimeKind,
 };
-use hostd_plan::{
-    Action, AzureFailure, Event, Heard, Known, Ledger, Outcome, RowId, RowRead, RunState, Worker,
-    plan,
-};
+use hostd_plan::{Action, Event, Heard, Known, Outcome, RunState, plan};
 
-use super::{Due, Step, Up, World, engine::Engine, engine::SimRun};
+use super::{Due, Up, World, clocks::Clocks, disk::Disk, engine::Engine, engine::SimRun};
 
 /// One lab server.
 pub(super) struct SimHost {
     pub(super) known: Known,
-    /// The ledger as it was last stored.
-    pub(super) disk: Ledger,
+    pub(super) disk: Disk,
+    pub(super) clocks: Clocks,
     pub(super) engine: Engine,
     /// hostd runs.
     pub(super) alive: bool,
@@ -28,13 +25,18 @@ pub(super) struct SimHost {
     pub(super) session: u64,
     /// Cut off from the coordinator until then.
     pub(super) cut_until: At,
+    /// Since when it has had no session.
+    pub(super) alone_since: At,
+    /// Until then nobody can expect that all of its agents are online.
+    pub(super) trouble_until: At,
     reported: BTreeMap<AgentName, AgentStatus>,
 }
 
 impl SimHost {
     pub(super) fn new(known: Known) -> Self {
         Self {
-            disk: known.ledger.clone(),
+            disk: Disk::default(),
+            clocks: Clocks::default(),
             known,
             engine: Engine::default(),
             alive: false,
@@ -43,9 +45,23 @@ impl SimHost {
             connected: false,
             session: 0,
             cut_until: At(0),
+            alone_since: At(0),
+            trouble_until: At(0),
             reported: BTreeMap::new(),
         }
     }
+
+    /// Runs of its agents so far.
+    pub(super) fn attempts(&self) -> u32 {
+        self.disk.ledger.slots.values().map(|slot| slot.attempt).sum()
+    }
+}
+
+/// What hostd holds of credentials.
+pub(super) fn credentials(fingerprint: &str) -> Vec<CredentialRef> {
+    let name = "nightly".parse().ok();
+    let one = name.map(|name| CredentialRef { name, fingerprint: fingerprint.into() });
+    one.into_iter().collect()
 }
 
 impl World {
@@ -53,39 +69,52 @@ impl World {
     pub(super) fn host_back(&mut self, name: &HostName) {
         let Some(host) = self.hosts.get_mut(name).filter(|host| !host.alive) else { return };
         let served = [RuntimeKind::Docker].into();
-        host.known = Known::new(name.clone(), served, host.disk.clone());
+        host.clocks.begin();
+        let moment = host.clocks.moment(self.now);
+        let ledger = host.disk.load(&moment, self.now);
+        host.known = Known::new(name.clone(), served, ledger);
         host.alive = true;
         host.life += 1;
+        host.alone_since = self.now;
         host.reported.clear();
-        let credential = CredentialRef {
-            name: match "nightly".parse() {
-                Ok(name) => name,
-                Err(_) => return,
-            },
-            fingerprint: "0123456789ab".into(),
-        };
-        host.known.apply(Event::Credentials(vec![credential]), self.now);
+        host.known.apply(Event::Credentials(credentials("0123456789ab")), moment.at);
+        let life = host.life;
+        if self.options.alone {
+            self.after(300_000, Due::LookAlone(name.clone(), life));
+        }
         self.note(format!("{name} hostd starts"));
         self.list_engine(name);
         let wait = self.between(10, 1_000);
         self.after(wait, Due::Dial(name.clone()));
     }
 
-    pub(super) fn host_dies(&mut self, name: &HostName) {
-        let Some(host) = self.hosts.get_mut(name).filter(|host| host.alive) else { return };
+    /// hostd dies, and is back after some time, which comes back.
+    pub(super) fn host_dies(&mut self, name: &HostName, away: (u64, u64)) -> u64 {
+        let Some(host) = self.hosts.get_mut(name).filter(|host| host.alive) else { return 0 };
         host.alive = false;
         let session = host.session;
         self.note(format!("{name} hostd dies"));
         self.after(50, Due::Broken(name.clone(), session));
-        let wait = self.between(300, 30_000);
+        let wait = self.between(away.0, away.1);
         self.after(wait, Due::HostBack(name.clone()));
+        wait
     }
 
     fn list_engine(&mut self, name: &HostName) {
         let Some(host) = self.hosts.get_mut(name) else { return };
         let runs = host.engine.list();
         let kind = RuntimeKind::Docker;
-        host.known.apply(Event::Listed { kind, runs }, self.now);
+        let now = host.clocks.time(self.now);
+        host.known.apply(Event::Listed { kind, runs }, now);
+        for (agent, slot) in &mut host.known.ledger.slots {
+            // Adopted by its runs' labels alone.
+            if let Some(row) = host.disk.files.get(agent)
+                && !slot.registered
+                && slot.row.is_none()
+            {
+                slot.holds(Some(*row));
+            }
+        }
         // What a follower of an adopted run sees first: files left behind, and what it does.
         let signs: Vec<_> = host
             .engine
@@ -94,10 +123,14 @@ impl World {
             .filter(|(_, run)| run.state == RunState::Running)
             .flat_map(|(key, run)| signs(run).into_iter().map(move |heard| (key.clone(), heard)))
             .collect();
+        let kept: Vec<_> = host.engine.runs.keys().cloned().collect();
         for ((agent, attempt), heard) in signs {
-            host.known.apply(Event::Heard { agent, attempt, heard }, self.now);
+            host.known.apply(Event::Heard { agent, attempt, heard }, now);
         }
         self.turn(name);
+        for key in kept {
+            self.hand_over(name, &key);
+        }
     }
 
     pub(super) fn at_host(&mut self, name: &HostName, _session: u64, order: Assignment) {
@@ -105,6 +138,7 @@ impl World {
         let before = host.known.ledger.clone();
         let (wanted, have) = (order.order, before.highest);
         let result = host.known.assign(order);
+        self.kept.refused += u64::from(result.is_err());
         if wanted < have && (result.is_ok() || host.known.ledger != before) {
             self.violation(format!("{name} took the older order {wanted} over {have}"));
         }
@@ -123,22 +157,34 @@ impl World {
 
     pub(super) fn tell(&mut self, name: &HostName, event: Event) {
         let Some(host) = self.hosts.get_mut(name).filter(|host| host.alive) else { return };
-        host.known.apply(event, self.now);
+        let now = host.clocks.time(self.now);
+        host.known.apply(event, now);
         self.turn(name);
     }
 
     /// One turn of hostd's loop: plan, write down, store, act, report.
     fn turn(&mut self, name: &HostName) {
         let Some(host) = self.hosts.get_mut(name).filter(|host| host.alive) else { return };
-        let plan = plan(&host.known, self.now);
-        host.known.begin(&plan, self.now);
-        host.disk = host.known.ledger.clone();
+        let now = host.clocks.time(self.now);
+        let plan = plan(&host.known, now);
+        let mut next = host.known.clone();
+        next.begin(&plan, now);
         host.turn += 1;
         let (turn, life) = (host.turn, host.life);
-        for change in host.known.refresh(self.now) {
+        let moment = host.clocks.moment(self.now);
+        let stored =
+            next.ledger == host.disk.ledger || host.disk.store(&next.ledger, moment, self.now);
+        if stored {
+            host.known = next;
+        }
+        for change in host.known.refresh(now) {
             let (from, to) = (change.from, change.to);
-            self.log
-                .push(format!("{} {} {from:?} → {to:?}: {}", self.now.0, change.agent, change.why));
+            self.note(format!("{} {from:?} → {to:?}: {}", change.agent, change.why));
+        }
+        if !stored {
+            // Not stored, not done; tried again.
+            self.after(5_000, Due::Wake(name.clone(), turn));
+            return self.report(name, false);
         }
         for action in plan.actions {
             self.actions += 1;
@@ -168,8 +214,9 @@ impl World {
         }
         host.reported = statuses;
         let applied = host.known.ledger.highest;
-        let conditions = host.known.conditions(self.now);
-        let report = HostReport { full, applied, agents, removed, conditions, credentials: vec![] };
+        let conditions = host.known.conditions(host.clocks.time(self.now));
+        let report =
+            HostReport { full, applied, agents, removed, conditions, ..HostReport::default() };
         self.say(name, Up::Report(Box::new(report)));
     }
 
@@ -205,169 +252,11 @@ impl World {
             self.tell(name, Event::Done { action, outcome });
         }
     }
-
-    fn effect(&mut self, name: &HostName, action: &Action) -> Outcome {
-        if action.asks_azure() {
-            return self.azure_effect(name, action);
-        }
-        match action {
-            Action::EnsureImage { .. } => Outcome::Done,
-            Action::Start { agent, attempt, registered } => {
-                self.start_run(name, (agent.clone(), *attempt), *registered)
-            }
-            Action::RemoveRun { agent, attempt } => {
-                let key = (agent.clone(), *attempt);
-                let Some(host) = self.hosts.get_mut(name) else { return Outcome::Done };
-                if host.engine.live(&key).is_some() {
-                    return Outcome::StillRuns;
-                }
-                host.engine.runs.remove(&key);
-                Outcome::Done
-            }
-            Action::EndRun { agent, attempt } => {
-                self.end_by_fleet(name, &(agent.clone(), *attempt), "ended");
-                Outcome::Done
-            }
-            Action::CheckWorker { agent, attempt } => {
-                let key = (agent.clone(), *attempt);
-                // The list may fail, but it is never falsely empty while a worker lives.
-                if self.unlucky(10) {
-                    return Outcome::Worker(Worker::Unknown("the list could not be read".into()));
-                }
-                let host = self.hosts.get_mut(name);
-                let works = host.and_then(|host| host.engine.live(&key)?.job).is_some();
-                let seen = works && !self.options.broken_guard;
-                Outcome::Worker(if seen { Worker::Present } else { Worker::None })
-            }
-            Action::Interrupt { agent, attempt } => {
-                let key = (agent.clone(), *attempt);
-                let stubborn = self.unlucky(5);
-                if let Some(run) = self.hosts.get_mut(name).and_then(|h| h.engine.live(&key)) {
-                    run.stubborn |= stubborn;
-                }
-                self.end_by_fleet(name, &key, "interrupted");
-                Outcome::Done
-            }
-            Action::Forget { .. } => Outcome::Done,
-            Action::KeepEvidence { .. } => Outcome::Evidence("on its disk".into()),
-            _ => Outcome::Failed("not an engine's action".into()),
-        }
-    }
-
-    fn start_run(&mut self, name: &HostName, key: (AgentName, u32), registered: bool) -> Outcome {
-        if self.unlucky(3) {
-            return Outcome::Failed("the engine refused".into());
-        }
-        let late = self.unlucky(4);
-        let Some(host) = self.hosts.get_mut(name) else { return Outcome::Done };
-        match host.engine.runs.get(&key).map(|run| run.state) {
-            None => {}
-            Some(RunState::Running) => return Outcome::Done,
-            Some(RunState::Created) => {
-                self.begin_run(name, key);
-                return Outcome::Done;
-            }
-            Some(RunState::Ended(_)) => return Outcome::Failed("it has ended already".into()),
-        }
-        let Some(slot) = host.disk.slots.get(&key.0) else {
-            return Outcome::Failed("a run was started before its slot was stored".into());
-        };
-        let row = slot.row.filter(|_| registered).map(|row| row.agent_id);
-        let run = SimRun {
-            pool: slot.pool.clone(),
-            group: slot.group.clone(),
-            number: slot.number,
-            state: RunState::Created,
-            row,
-            registered,
-            files_ready: false,
-            listening: false,
-            job: None,
-            conflicts: 0,
-            stubborn: false,
-        };
-        host.engine.runs.insert(key.clone(), run);
-        if late {
-            // Made, and perhaps started when nobody waits for it any more.
-            if self.between(0, 3) > 0 {
-                let wait = self.between(200, 40_000);
-                self.after(wait, Due::Agent(name.clone(), key, Step::Begin));
-            }
-            return Outcome::Failed("the engine did not answer in time".into());
-        }
-        self.begin_run(name, key);
-        Outcome::Done
-    }
-
-    fn azure_effect(&mut self, name: &HostName, action: &Action) -> Outcome {
-        let away = || {
-            Outcome::Azure(AzureFailure::Unavailable {
-                why: "503: the service is unavailable".into(),
-                retry_after: None,
-            })
-        };
-        if self.azure.down_until > self.now || self.unlucky(3) {
-            return away();
-        }
-        let outcome = self.azure_answer(name, action);
-        // Done, but the answer is lost.
-        if self.unlucky(3) { away() } else { outcome }
-    }
-
-    fn azure_answer(&mut self, name: &HostName, action: &Action) -> Outcome {
-        let gone = Outcome::Azure(AzureFailure::RowGone);
-        match action {
-            Action::Disable { row, .. } | Action::Enable { row, .. } => {
-                let enabled = matches!(action, Action::Enable { .. });
-                match self.azure.rows.get_mut(&row.agent_id) {
-                    Some(row) => {
-                        row.enabled = enabled;
-                        Outcome::Done
-                    }
-                    None => gone,
-                }
-            }
-            Action::ReadRow { agent, row } => {
-                let old = if self.unlucky(10) { self.between(1, 30_000) } else { 0 };
-                let id = row.map(|row| row.agent_id).or_else(|| self.azure.find(agent));
-                match id.and_then(|id| Some((id, self.azure.read(id, old, self.now)?))) {
-                    Some((id, mut state)) => {
-                        state.assigned = state.assigned.filter(|_| !self.options.broken_guard);
-                        Outcome::Row(RowRead::There(row_id(id), state))
-                    }
-                    None => Outcome::Row(RowRead::Gone),
-                }
-            }
-            Action::DeleteRow { agent, row } => {
-                let busy = self.azure.rows.get(&row.agent_id).is_some_and(|r| r.assigned.is_some());
-                let live = self.hosts.get(name).is_some_and(|host| {
-                    let mut runs = host.engine.runs.iter();
-                    runs.any(|(key, run)| key.0 == *agent && run.job.is_some())
-                });
-                if live {
-                    self.violation(format!("the row of {agent} was deleted under its job"));
-                }
-                if !self.azure.delete(row.agent_id) {
-                    return Outcome::Azure(AzureFailure::JobStillRunning);
-                }
-                self.note(format!("{agent} row {} deleted, busy {busy}", row.agent_id));
-                Outcome::Done
-            }
-            _ => Outcome::Failed("not Azure's action".into()),
-        }
-    }
-}
-
-fn row_id(agent_id: i64) -> RowId {
-    RowId { pool_id: 1, agent_id }
 }
 
 /// What an adopted run shows.
 fn signs(run: &SimRun) -> Vec<Heard> {
     let mut signs = Vec::new();
-    if let Some(row) = run.row.filter(|_| run.files_ready) {
-        signs.push(Heard::Registered(row_id(row)));
-    }
     if run.listening {
         signs.push(Heard::Listening);
     }

@@ -4,15 +4,20 @@
 //!
 //! What goes wrong here: sessions break, messages come late or twice, orders arrive after newer
 //! ones; coordinator and hosts are killed and come back from what they stored; Azure is away,
-//! answers old things, loses answers it acted on; agents are killed, end, hang.
+//! answers old things, loses answers it acted on; agents are killed, end, hang; disks are full, the
+//! newest ledger is torn, clocks are set.
 //!
 //! What must hold is in [`check`]: no job is ended by the fleet, no older order changes anything,
 //! no host has more rows than it was told, and when the trouble ends the counts are right.
 
 mod agents;
+mod alone;
 mod azure;
 mod check;
+mod clocks;
 mod control;
+mod disk;
+mod effects;
 mod engine;
 mod faults;
 mod host;
@@ -28,6 +33,7 @@ use fleet_model::{AgentName, Assignment, At, HostName, HostReport, Order, PoolNa
 use hostd_plan::{Action, Outcome};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+pub use alone::Kept;
 pub use check::Verdict;
 
 /// A run by agent and attempt.
@@ -48,6 +54,14 @@ pub struct Options {
     /// The guards that a test breaks on purpose: rows hide their request, process lists are
     /// falsely empty.
     pub broken_guard: bool,
+    /// The coordinator is gone nearly all of the time, instead of being there through bad days.
+    pub alone: bool,
+    /// Hosts lose power, and ledgers are torn.
+    pub power: bool,
+    /// Hosts' wall clocks are set, forward and back, by anything up to a week.
+    pub clocks: bool,
+    /// What happened is written down.
+    pub log: bool,
 }
 
 impl Default for Options {
@@ -58,6 +72,24 @@ impl Default for Options {
             calm_ms: 40 * 60_000,
             faults: true,
             broken_guard: false,
+            alone: false,
+            power: true,
+            clocks: true,
+            log: true,
+        }
+    }
+}
+
+impl Options {
+    /// Seven days of a few hosts without their coordinator.
+    pub fn week() -> Self {
+        Self {
+            hosts: 4,
+            rough_ms: 7 * 24 * 3_600_000,
+            calm_ms: 60 * 60_000,
+            alone: true,
+            log: false,
+            ..Self::default()
         }
     }
 }
@@ -98,6 +130,14 @@ enum Due {
     Scale(PoolName, u32),
     /// Somebody queues a job.
     Queue(PoolName),
+    /// Something of a week alone.
+    Week(alone::Week),
+    /// A host looks at its own rows, if it is alone.
+    LookAlone(HostName, u64),
+    /// Somebody sets a host's wall clock.
+    SetClock(HostName, i64),
+    /// Its hostd notices.
+    FollowClock(HostName),
     /// Something goes wrong.
     Fault,
     /// A killed daemon is back.
@@ -118,6 +158,8 @@ enum Step {
     Begin,
     Register,
     Registered,
+    /// hostd takes the registration's files, as soon as it can store them.
+    HandOver,
     Connect,
     TakeJob(u64),
     FinishJob,
@@ -127,6 +169,7 @@ enum Step {
 struct World {
     options: Options,
     rng: StdRng,
+    start: At,
     now: At,
     seq: u64,
     queue: BinaryHeap<Reverse<(At, u64)>>,
@@ -134,6 +177,8 @@ struct World {
     azure: azure::Azure,
     /// What the coordinator stored.
     saved: Saved,
+    /// What it had stored some time ago.
+    copy: Saved,
     /// None while it is down.
     fleet: Option<Fleet>,
     hosts: BTreeMap<HostName, host::SimHost>,
@@ -142,30 +187,46 @@ struct World {
     actions: u64,
     /// From then on nothing goes wrong any more.
     calm_from: At,
+    /// Until then nobody can expect that all agents are online, on no host.
+    trouble_until: At,
+    kept: Kept,
+    /// Since when a host has fewer agents of a pool online than wanted.
+    missing: BTreeMap<(HostName, PoolName), At>,
 }
 
 impl World {
     fn new(seed: u64, options: Options) -> Self {
-        let start = At(1_000_000_000);
+        let start = At(1_800_000_000_000);
         let mut world = Self {
             options,
             rng: StdRng::seed_from_u64(seed),
+            start,
             now: start,
             seq: 0,
             queue: BinaryHeap::new(),
             due: BTreeMap::new(),
             azure: azure::Azure::default(),
             saved: Saved { order: Order::new(1, 0), ..Saved::default() },
+            copy: Saved::default(),
             fleet: None,
             hosts: BTreeMap::new(),
             log: Vec::new(),
             violations: Vec::new(),
             actions: 0,
             calm_from: At(start.0 + options.rough_ms),
+            trouble_until: start,
+            kept: Kept::default(),
+            missing: BTreeMap::new(),
         };
         world.azure.obeys_busy_delete = seed.is_multiple_of(2);
         world.found_fleet();
-        world.write_calendar();
+        match options.alone {
+            true => world.write_week(),
+            false => world.write_calendar(),
+        }
+        if options.clocks && options.faults {
+            world.write_clocks(seed);
+        }
         world
     }
 
@@ -203,6 +264,10 @@ impl World {
                 self.azure.queue(&pool, length);
             }
             Due::Fault => self.fault(),
+            Due::Week(step) => self.week(step),
+            Due::LookAlone(host, life) => self.look_alone(&host, life),
+            Due::SetClock(host, by) => self.set_clock(&host, by),
+            Due::FollowClock(host) => self.follow_clock(&host),
             Due::CoordinatorBack => self.coordinator_back(),
             Due::HostBack(host) => self.host_back(&host),
         }
@@ -226,11 +291,13 @@ impl World {
     }
 
     fn note(&mut self, text: String) {
-        self.log.push(format!("{} {text}", self.now.0));
+        if self.options.log {
+            self.log.push(format!("{} {text}", self.now.0 - self.start.0));
+        }
     }
 
     fn violation(&mut self, text: String) {
         self.note(format!("VIOLATION {text}"));
-        self.violations.push(format!("at {}: {text}", self.now.0));
+        self.violations.push(format!("at {}: {text}", self.now.0 - self.start.0));
     }
 }

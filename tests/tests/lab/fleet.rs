@@ -155,7 +155,7 @@ impl Fleet {
         ran.out
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let text = self.ok(&[args, &["-o", "json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("agentctl {args:?}: {e}\n{text}"))
     }
@@ -236,6 +236,30 @@ impl Fleet {
         }
     }
 
+    /// One call to Azure, as somebody with the pool's token makes it; `path` is below the agents of the
+    /// pool's Azure pool.
+    pub(crate) fn azure(&self, method: &str, pool: &str, path: &str, body: &Value) -> Value {
+        let pat = std::fs::read_to_string(self.pat()).expect("the token");
+        let pools = format!("{}/fabrikam/_apis/distributedtask/pools", self.sim);
+        let call = |method: &str, url: &str, body: &str| {
+            let dir = self.dir.join("curl");
+            // Not on the command line: it holds the token.
+            let options = format!("user = \":{}\"\nurl = \"{url}\"\n", pat.trim());
+            std::fs::write(&dir, options).expect("written");
+            let ran = run(Command::new("curl")
+                .args(["-fsS", "-X", method, "-H", "Content-Type: application/json", "-d", body])
+                .arg("-K")
+                .arg(&dir));
+            std::fs::remove_file(&dir).expect("removed");
+            assert_eq!(ran.code, 0, "{method} {url}: {}", ran.err);
+            serde_json::from_str::<Value>(&ran.out).unwrap_or_default()
+        };
+        let named = format!("{pools}?poolName={}&api-version=7.1", azure_pool(pool));
+        let id = call("GET", &named, "")["value"][0]["id"].clone();
+        let url = format!("{pools}/{id}/agents{path}?api-version=7.1");
+        call(method, &url, &body.to_string())
+    }
+
     /// From here on the journal's maxima count anew.
     pub(crate) fn mark(&self) {
         let ran = run(Command::new("curl")
@@ -295,7 +319,7 @@ impl Drop for Fleet {
 pub(crate) fn azure_pool(pool: &str) -> String {
     match pool {
         "no-image" => "nightly-bjw".into(),
-        "mixed" => "nightly-tk5".into(),
+        "mixed" | "small" => "nightly-tk5".into(),
         other => other.into(),
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn read(fleet: &Fleet) {
         assert!(log.contains("Listening for Jobs"), "{agent}: {log}");
         let newest = fleet.ok(&["logs", agent, "--tail", "1", "--timestamps"]);
         assert_eq!(newest.lines().count(), 1, "{newest}");
-        follow(fleet, agent, pool, azure);
+        follow(fleet, agent, host, pool, azure);
     }
     fleet.refused(&["logs", "nightly-svc-nowhere-01"], 1, "there is no agent");
 }
@@ -34,8 +34,9 @@ impl Drop for Reading {
     }
 }
 
-/// A job's line is told when it happens, and what follows in the agent's next run as well.
-fn follow(fleet: &Fleet, agent: &str, pool: &str, azure: &str) {
+/// A job's line is told when it happens, and what follows in the agent's next run as well; also when
+/// its hostd is killed meanwhile.
+fn follow(fleet: &Fleet, agent: &str, host: &str, pool: &str, azure: &str) {
     let mut command = fleet.agentctl(&["logs", agent, "--follow", "--tail", "1"]);
     let mut reading = Reading(command.stdout(Stdio::piped()).spawn().expect("agentctl runs"));
     let output = reading.0.stdout.take().expect("its output");
@@ -58,8 +59,12 @@ fn follow(fleet: &Fleet, agent: &str, pool: &str, azure: &str) {
     until("");
     let count = fleet.agents(pool).len().to_string();
     // One for each: Azure chooses who gets which.
-    fleet.azdo(&["queue", "--pool", azure, "--count", &count, "--seconds", "2"]);
+    let queue = ["queue", "--pool", azure, "--count", &count, "--seconds", "2"];
+    fleet.azdo(&queue);
     ["Running job: ", "--- run ", "Listening for Jobs"].into_iter().for_each(until);
+    fleet.on(host, &["systemctl", "kill", "--signal", "KILL", "hostd"]);
+    fleet.azdo(&queue);
+    ["Running job: ", "Listening for Jobs"].into_iter().for_each(until);
     assert!(reading.0.try_wait().expect("looked at").is_none(), "it goes on until it is stopped");
     drop(reading);
     fleet.within(60, "all agents wait for jobs again", || {

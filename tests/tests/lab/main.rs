@@ -7,7 +7,9 @@
 //! title.
 
 mod days;
+mod disk;
 mod fleet;
+mod leftovers;
 mod logs;
 mod single;
 mod units;
@@ -29,6 +31,7 @@ const DAYS: &[Day] = &[
     ("Azure answers 401, 429, 503 and nothing", days::azure_trouble),
     ("fewer agents: idle ones go, busy ones end their job", days::scale_down),
     ("a server is cut off for a minute", days::cut_off),
+    ("a disk fills up: its agents are paused, and none is stopped", disk::fills_up),
     ("one pool of containers and of users with units", units::one_pool_two_groups),
     ("an agent's log is read, from container and unit alike", logs::read),
     ("hostd is killed, then away: units work on", units::hostd_away),
@@ -36,6 +39,7 @@ const DAYS: &[Day] = &[
     ("jobs rain while containers and units come and go", units::rain),
     ("single agents are restarted, kept aside and released", single::orders),
     ("an agent that keeps failing is kept aside, and another takes its place", single::failing),
+    ("rows without agents, and agents without rows", leftovers::both_ways),
     ("Azure is away, and an operator insists with a reason", units::forced),
     ("the server of units loses power", units::power_cut),
     ("a busy unit ends its job, and nothing of it stays", units::leaving),

@@ -54,6 +54,10 @@ impl World {
                 self.purse.forged -= 1;
                 self.tell(Event::Heard { agent: agent(), attempt: *attempt, heard: heard.clone() });
             }
+            Move::Announce(attempt, heard) => {
+                self.purse.announced -= 1;
+                self.tell(Event::Heard { agent: agent(), attempt: *attempt, heard: heard.clone() });
+            }
             Move::Go(attempt) => self.go(*attempt),
             Move::Hang(attempt) => {
                 self.purse.hangs -= 1;
@@ -115,6 +119,12 @@ impl World {
                 self.flip();
             }
             Move::Order => self.order(),
+            Move::Fill => {
+                self.purse.fills -= 1;
+                (self.full, self.measured) = (true, false);
+            }
+            Move::Free => (self.full, self.measured) = (false, false),
+            Move::Measure => self.measure(),
             Move::Outage => {
                 self.purse.outages -= 1;
                 self.away = self.purse.unanswered;
@@ -215,6 +225,7 @@ impl World {
                 }
                 Outcome::Done
             }
+            Action::Clean { .. } => Outcome::Done,
             Action::KeepEvidence { .. } => Outcome::Evidence("there".into()),
             Action::EnsureImage { .. } | Action::ReadRow { .. } => Outcome::Done,
         }

@@ -143,6 +143,8 @@ const PLAIN: Purse = Purse {
     unanswered: 8,
     forces: 0,
     restarts: 0,
+    fills: 0,
+    announced: 0,
 };
 
 const LIES: Purse = Purse { flips: 2, unknown: 1, forged: 1, stubborn: 1, ..PLAIN };
@@ -198,6 +200,16 @@ fn a_listener_that_hangs_after_its_job_and_a_line_that_lies_of_it() {
 }
 
 #[test]
+fn a_job_that_is_announced_truly_or_not() {
+    explored(Purse { announced: 1, ..PLAIN });
+}
+
+#[test]
+fn an_announced_job_and_a_list_that_cannot_be_read() {
+    explored_online(Unwanted::Gone, Purse { announced: 1, unknown: 1, ..PLAIN });
+}
+
+#[test]
 fn a_run_that_begins_late() {
     explored(Purse { late: 1, ..PLAIN });
 }
@@ -215,6 +227,21 @@ fn a_run_that_an_operator_wants_replaced() {
 #[test]
 fn a_replaced_run_and_hostd_killed() {
     explored_online(Unwanted::Gone, Purse { flips: 0, restarts: 1, crashes: 1, ..PLAIN });
+}
+
+#[test]
+fn a_disk_that_fills_and_is_free_again() {
+    explored(Purse { fills: 1, ..PLAIN });
+}
+
+#[test]
+fn a_disk_that_fills_and_hostd_killed() {
+    explored_online(Unwanted::Gone, Purse { fills: 1, crashes: 1, ..PLAIN });
+}
+
+#[test]
+fn a_disk_that_fills_while_an_answer_does_not_come() {
+    explored_online(Unwanted::Held, Purse { fills: 1, lost: 1, ..PLAIN });
 }
 
 #[test]
@@ -247,10 +274,15 @@ fn two_tricks_at_once() {
     explored(Purse { pauses: 1, ..PLAIN });
     explored(Purse { flips: 2, stale: 2, ..PLAIN });
     explored(Purse { late: 1, lost: 1, ..PLAIN });
+    explored(Purse { fills: 2, ..PLAIN });
+    explored_online(Unwanted::Gone, Purse { fills: 1, restarts: 1, ..PLAIN });
+    explored_online(Unwanted::Gone, Purse { fills: 1, outages: 1, ..PLAIN });
     explored(Purse { jobs: 2, restarts: 1, ..PLAIN });
     explored_online(Unwanted::Gone, Purse { restarts: 1, crashes: 1, ..PLAIN });
     let forced = Purse { outages: 1, unanswered: 6, forces: 1, ..PLAIN };
     explored_online(Unwanted::Held, forced);
     explored_online(Unwanted::Gone, Purse { unknown: 1, stubborn: 1, ..forced });
     explored_online(Unwanted::Gone, Purse { crashes: 1, ..forced });
+    explored_online(Unwanted::Gone, Purse { announced: 1, ..forced });
+    explored_online(Unwanted::Gone, Purse { announced: 2, unknown: 1, ..PLAIN });
 }

@@ -28,6 +28,8 @@ const PURSE: Purse = Purse {
     unanswered: 1,
     forces: 1,
     restarts: 0,
+    fills: 0,
+    announced: 0,
 };
 
 /// An agent that is online, has the job if `works`, is not wanted any more, and whose host does not

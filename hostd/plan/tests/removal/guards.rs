@@ -1,9 +1,9 @@
 //! What the game holds against hostd, and the one exception that it counts beside that.
 
 use fleet_model::numbers::SETTLE;
-use hostd_plan::{Outcome, Worker};
+use hostd_plan::{Action, Outcome, Role, Worker};
 
-use crate::world::{Life, World};
+use crate::world::{Life, World, agent};
 
 impl World {
     pub(crate) fn process_list(&mut self, attempt: u32) -> Outcome {
@@ -15,7 +15,10 @@ impl World {
             run.free = None;
             return Outcome::Worker(Worker::Present);
         }
-        run.free = leave.then(|| (run.free.map_or(now, |(first, _)| first), now));
+        // A leave that is taken back does not undo the looks that were made under it: a stop that was
+        // begun then, and perhaps never arrived, is gone on with.
+        run.free =
+            (leave || run.free.is_some()).then(|| (run.free.map_or(now, |(first, _)| first), now));
         Outcome::Worker(Worker::None)
     }
 
@@ -49,6 +52,22 @@ impl World {
         let looked = self.runs.get(&attempt).and_then(|run| run.free);
         if looked.is_none_or(|(first, newest)| newest.since(first) < SETTLE) {
             self.violate(format!("run {attempt} was asked to end after too few looks: {looked:?}"));
+        }
+    }
+
+    /// While an agent is paused nothing of it is begun; and a pause is never why something is ended.
+    pub(crate) fn look_at_pause(&mut self, action: Option<&Action>) {
+        let slot = self.disk.slots.get(&agent());
+        let paused = slot.is_some_and(|slot| slot.pause.is_some());
+        let kept = slot.is_some_and(|slot| slot.role == Role::Run);
+        match action {
+            Some(Action::Start { .. }) if paused => {
+                self.violate("a run was begun of a paused agent".into());
+            }
+            Some(Action::Interrupt { .. } | Action::DeleteRow { .. }) if paused && kept => {
+                self.violate("a pause ended something".into());
+            }
+            _ => {}
         }
     }
 

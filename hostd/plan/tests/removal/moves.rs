@@ -32,6 +32,8 @@ pub(crate) enum Move {
     HearGone(u32),
     /// A job writes this into the listener's log.
     Forge(u32, Heard),
+    /// Its listener, or anybody else, says this on its notification socket.
+    Announce(u32, Heard),
     /// A run goes on.
     Go(u32),
     /// A listener stays on after its job.
@@ -60,6 +62,12 @@ pub(crate) enum Move {
     Force,
     /// An operator wants its run replaced.
     Renew,
+    /// The agent's disk becomes full.
+    Fill,
+    /// There is room on it again.
+    Free,
+    /// hostd measures it.
+    Measure,
 }
 
 /// How an action goes.
@@ -112,6 +120,8 @@ impl World {
         if self.purse.flips > 0 {
             all.push(Move::Flip);
         }
+        all.extend((self.purse.fills > 0 && !self.full).then_some(Move::Fill));
+        all.extend(self.full.then_some(Move::Free));
         all.extend((self.away > 0).then_some(Move::Recover));
         all.extend((self.purse.outages > 0 && self.away == 0).then_some(Move::Outage));
         let forces = self.purse.forces > 0 && !self.wanted && self.leave.is_none();
@@ -160,7 +170,8 @@ impl World {
             let goes = run.life != Life::Working && self.goes_on(*attempt, run);
             run.life > Life::Created && (goes || !heard)
         };
-        let waits = self.flight.is_some() || !self.ordered || !self.gone.is_empty();
+        let untold = !self.ordered || !self.measured;
+        let waits = self.flight.is_some() || untold || !self.gone.is_empty();
         !waits && !self.runs.iter().any(on_its_way)
     }
 
@@ -178,6 +189,7 @@ impl World {
     fn moves_of_hostd(&self, all: &mut Vec<Move>) {
         let purse = &self.purse;
         all.extend((!self.ordered).then_some(Move::Order));
+        all.extend((!self.measured).then_some(Move::Measure));
         match &self.flight {
             Some(Flight { answer: Some(_), .. }) => all.push(Move::Back),
             Some(Flight { action, answer: None }) => {
@@ -196,6 +208,10 @@ impl World {
             if purse.forged > 0 && run.life == Life::Working && run.told == Life::Working {
                 all.push(Move::Forge(*attempt, Heard::Listening));
                 all.push(Move::Forge(*attempt, Heard::JobFinished));
+            }
+            if purse.announced > 0 {
+                all.push(Move::Announce(*attempt, Heard::JobAnnounced));
+                all.push(Move::Announce(*attempt, Heard::JobAnnouncedOver));
             }
         }
         all.extend((purse.crashes > 0).then_some(Move::Crash));
@@ -270,16 +286,21 @@ impl World {
                     | Move::Outage
                     | Move::Force
                     | Move::Renew
+                    | Move::Fill
                     | Move::Lapse
                     | Move::Meddle
                     | Move::Rows(_)
                     | Move::Forge(..)
+                    | Move::Announce(..)
                     | Move::Hear(_, Skip::ToNewest)
                     | Move::Take(Take::Lost | Take::DoneUnheard | Take::Unknown | Take::Late)
             )
         };
         if self.away > 0 && !self.for_long {
             return Some(Move::Recover);
+        }
+        if self.full {
+            return Some(Move::Free);
         }
         let dull = matches!(self.goal(), Ok(())) && self.flight.is_none() && self.decided.is_none();
         let waits = |next: &Move| self.for_long && *next == Move::Recover;

@@ -39,4 +39,8 @@ pub(crate) struct Purse {
     pub(crate) forces: u8,
     /// Orders of an operator to restart the agent.
     pub(crate) restarts: u8,
+    /// Times that the agent's disk becomes full.
+    pub(crate) fills: u8,
+    /// Words on a run's notification socket, at any moment, true or not.
+    pub(crate) announced: u8,
 }

@@ -53,6 +53,8 @@ fn purse(rng: &mut StdRng) -> Purse {
         unanswered: 12,
         forces: coin(1),
         restarts: coin(1),
+        fills: coin(2),
+        announced: coin(4),
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use fleet_model::{
-    AgentName, AgentOrder, AgentVerb, Assignment, At, AzureTarget, CredentialRef, Forced,
-    GroupAssignment, Mode, Order, PoolAssignment, PoolName, RowState, RuntimeKind, Template,
+    AgentName, AgentOrder, AgentVerb, Assignment, At, AzureTarget, CredentialRef, Disk, Forced,
+    GroupAssignment, Mode, Order, PoolAssignment, PoolName, Room, RowState, RuntimeKind, Template,
     Wanted,
     numbers::{QUARANTINE_FAILURES, SETTLE},
 };
@@ -117,6 +117,11 @@ pub(crate) struct World {
     /// What the row looked like until when: for answers that are old.
     past: Vec<(At, Option<RowState>)>,
     pub(crate) wanted: bool,
+    /// Its disk is.
+    pub(crate) full: bool,
+    /// hostd knows how full it is.
+    pub(crate) measured: bool,
+    has_disk: bool,
     /// hostd has the newest order.
     pub(crate) ordered: bool,
     placeholder: bool,
@@ -181,6 +186,9 @@ impl World {
             rows_made: 0,
             past: Vec::new(),
             wanted: true,
+            full: false,
+            measured: true,
+            has_disk: purse.fills > 0,
             ordered: false,
             placeholder: unwanted == Unwanted::Held,
             generation: 1,
@@ -202,7 +210,11 @@ impl World {
         self.now = self.now + away;
         let host = "h".parse().expect("host");
         let served = BTreeSet::from([RuntimeKind::Docker]);
-        self.known = Some(Known::new(host, served, self.disk.clone()));
+        let mut known = Known::new(host, served, self.disk.clone());
+        // What is cleaned is no part of the game.
+        known.disk_marks.clean_percent = 0;
+        self.known = Some(known);
+        self.measured = !self.has_disk;
         for run in self.runs.values_mut() {
             run.told = run.told.min(Life::Booting);
         }
@@ -226,6 +238,18 @@ impl World {
             run.told = run.life;
         }
         self.tell(Event::Listed { kind: RuntimeKind::Docker, runs });
+    }
+
+    /// hostd measures the disk.
+    pub(crate) fn measure(&mut self) {
+        self.measured = true;
+        let free = if self.full { 1 } else { 90 };
+        self.tell(Event::Disks(vec![Disk {
+            place: "/".into(),
+            bytes: Room { total: 100, free },
+            inodes: Room::default(),
+            runtimes: BTreeSet::from([RuntimeKind::Docker]),
+        }]));
     }
 
     /// The coordinator changes its mind.
@@ -289,6 +313,10 @@ impl World {
         let slot = known.ledger.slots.get(&agent());
         let often =
             slot.is_some_and(|slot| slot.failed_at.len() + 1 >= QUARANTINE_FAILURES as usize);
+        // Also where that order would be refused, or another run took over at once.
+        if let Some(slot) = known.ledger.slots.get_mut(&agent()).filter(|_| often) {
+            slot.failed_at.clear();
+        }
         let runs = known.run(&agent()).is_some_and(|run| run.state == RunState::Running);
         if often && !runs {
             let _unfit = known.order_agent(&restart(), self.now);
@@ -329,6 +357,7 @@ impl World {
     pub(crate) fn store(&mut self) {
         let (Some(known), Some(action)) = (&self.known, self.decided.take()) else { return };
         self.disk = known.ledger.clone();
+        self.look_at_pause(action.as_ref());
         self.flight =
             action.map(|action| Flight { action, answer: None }).or_else(|| self.flight.take());
     }

@@ -1,6 +1,6 @@
 //! A run → the engine's words for its container. Pure.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, RestartPolicy,
@@ -12,7 +12,7 @@ use super::{DockerSettings, labels};
 use crate::runtime::{
     RunSpec, RuntimeError,
     agent_env::{entry_env, image_contract_env},
-    handover::Holder,
+    handover::{Holder, NOTIFY_VARIABLE},
 };
 
 /// Where a run finds what was handed over to it.
@@ -30,6 +30,14 @@ pub(super) struct Surroundings<'a> {
     pub(super) handover: &'a Path,
     /// Group of the engine's socket, when the run gets it.
     pub(super) socket_group: Option<u32>,
+    /// Where the listener announces its jobs.
+    pub(super) notify: Option<SocketAddr>,
+}
+
+/// Can the run's listener reach a socket of hostd's on the loopback address? A container on a network
+/// of its own cannot, and of an image's own script nobody knows what it does.
+pub(super) fn shares_loopback(spec: &RunSpec, settings: &DockerSettings) -> bool {
+    settings.network.as_deref() == Some("host") && spec.template.entry == Entry::Own
 }
 
 /// The agent's root on the host, for runs that get the engine's socket: a job's mounts are resolved
@@ -68,7 +76,7 @@ pub(super) fn body(
         return Err(RuntimeError::Unsupported("the template names no image".into()));
     };
     let (env, entrypoint) = match template.entry {
-        Entry::Own => (own_env(spec)?, Some(entry_command())),
+        Entry::Own => (own_env(spec, around.notify)?, Some(entry_command())),
         // The image's own command.
         Entry::Image => (image_contract_env(spec, &format!("{HANDOVER}/token"))?, None),
     };
@@ -89,12 +97,16 @@ fn entry_command() -> Vec<String> {
     vec!["/bin/sh".into(), format!("{HANDOVER}/entry.sh")]
 }
 
-fn own_env(spec: &RunSpec) -> Result<BTreeMap<String, String>, RuntimeError> {
+fn own_env(
+    spec: &RunSpec,
+    notify: Option<SocketAddr>,
+) -> Result<BTreeMap<String, String>, RuntimeError> {
     let mut env = entry_env(spec)?;
     env.insert("FLEET_HANDOVER".into(), HANDOVER.into());
     if let Some(root) = agent_root(spec) {
         env.insert("FLEET_AGENT_ROOT".into(), root.display().to_string());
     }
+    env.extend(notify.map(|address| (NOTIFY_VARIABLE.to_owned(), address.to_string())));
     Ok(env)
 }
 

@@ -28,7 +28,7 @@ fn spec(change: impl FnOnce(&mut Template)) -> RunSpec {
 fn made(spec: &RunSpec) -> Result<ContainerCreateBody, RuntimeError> {
     let settings = DockerSettings::new("h".parse().unwrap());
     let handover = Path::new("/run/hostd/runs/nightly-h-07-3/fleet");
-    body(spec, &settings, Surroundings { handover, socket_group: None })
+    body(spec, &settings, Surroundings { handover, socket_group: None, notify: None })
 }
 
 fn env(body: &ContainerCreateBody, name: &str) -> Option<String> {
@@ -175,4 +175,20 @@ fn the_hand_over_is_for_the_images_user() {
 #[test]
 fn a_template_without_image_is_refused() {
     assert!(matches!(made(&spec(|t| t.image = None)), Err(RuntimeError::Unsupported(_))));
+}
+
+#[test]
+fn only_a_container_on_the_hosts_network_is_told_where_to_announce_jobs() {
+    let mut settings = DockerSettings::new("h".parse().unwrap());
+    for (network, shares) in [(None, false), (Some("bridge"), false), (Some("host"), true)] {
+        settings.network = network.map(str::to_owned);
+        assert_eq!(shares_loopback(&spec(|_| ()), &settings), shares, "{network:?}");
+    }
+    assert!(!shares_loopback(&spec(|template| template.entry = Entry::Image), &settings));
+    let handover = Path::new("/run/hostd/runs/nightly-h-07-3/fleet");
+    for notify in [None, Some("127.0.0.1:7".parse().unwrap())] {
+        let around = Surroundings { handover, socket_group: None, notify };
+        let body = body(&spec(|_| ()), &settings, around).unwrap();
+        assert_eq!(env(&body, "FLEET_NOTIFY"), notify.map(|address| address.to_string()));
+    }
 }

@@ -248,6 +248,7 @@ impl Follow {
         (self.lines, self.recheck, self.over) = (None, None, None);
         self.docker.handover.forget_token(&self.run).await;
         self.docker.memory.ends(&self.run, code);
+        self.docker.notices.ended(&self.run, code);
         self.say(RuntimeEvent::Ended(self.run.clone(), code)).await
     }
 

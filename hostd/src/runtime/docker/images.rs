@@ -34,15 +34,17 @@ impl Images {
         self.users.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// One call when it is here, two when it has to be pulled.
+    /// One call when it is here, two when it has to be pulled; whether it was.
     pub(super) async fn ensure(
         &self,
         engine: &Engine,
         image: &ImageRef,
-    ) -> Result<(), RuntimeError> {
+    ) -> Result<bool, RuntimeError> {
         match self.look(engine, image).await {
-            Err(EngineError::Absent(_)) => pull(engine, image).await,
-            other => other.map_err(|error| error.while_doing("looking at the image")),
+            Err(EngineError::Absent(_)) => pull(engine, image).await.map(|()| true),
+            other => {
+                other.map(|()| false).map_err(|error| error.while_doing("looking at the image"))
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod memory;
 mod read_log;
 mod steps;
 mod top;
+mod unused;
 
 use std::{
     collections::BTreeMap,
@@ -39,8 +40,12 @@ use super::{
     Exhibit, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
     handover::Handover,
     log::{LogQuery, LogStream},
+    notify::Notices,
 };
-use crate::disk::{absent_is_fine, blocking};
+use crate::{
+    disk::{absent_is_fine, blocking},
+    guardian::{Keep, Sizes, Thing},
+};
 
 /// How this host uses its engine.
 #[derive(Debug, Clone)]
@@ -55,6 +60,8 @@ pub struct DockerSettings {
     pub extra_hosts: Vec<String>,
     /// Where hand-over directories live: in memory, root only.
     pub runs_dir: PathBuf,
+    /// Where it is remembered which images were pulled; none: they are not, and none is removed.
+    pub pulled: Option<PathBuf>,
 }
 
 impl DockerSettings {
@@ -66,6 +73,7 @@ impl DockerSettings {
             network: None,
             extra_hosts: Vec::new(),
             runs_dir: "/run/hostd/runs".into(),
+            pulled: None,
         }
     }
 }
@@ -77,6 +85,7 @@ pub struct DockerRuntime {
     engine: Arc<Engine>,
     images: Images,
     handover: Handover,
+    notices: Notices,
     memory: Memory,
 }
 
@@ -87,6 +96,7 @@ impl DockerRuntime {
             engine: Arc::new(Engine::new(settings.socket.clone())),
             images: Images::default(),
             handover: Handover::new(settings.runs_dir.clone()),
+            notices: Notices::default(),
             memory: Memory::default(),
             labels: BTreeMap::new(),
             settings,
@@ -127,7 +137,10 @@ impl Runtime for DockerRuntime {
     }
 
     async fn ensure_image(&self, image: &ImageRef) -> Result<(), RuntimeError> {
-        self.images.ensure(&self.engine, image).await
+        if self.images.ensure(&self.engine, image).await? {
+            self.pulled(image).await;
+        }
+        Ok(())
     }
 
     async fn ensure_started(&self, spec: &RunSpec) -> Result<(), RuntimeError> {
@@ -251,7 +264,24 @@ impl Runtime for DockerRuntime {
         Ok(read_log::read(Arc::clone(&self.engine), docker, run, query.clone()))
     }
 
+    async fn places(&self) -> Vec<PathBuf> {
+        self.data_root().await.into_iter().collect()
+    }
+
+    async fn sizes(&self, keep: &Keep) -> Result<Sizes, RuntimeError> {
+        self.weighed(keep).await
+    }
+
+    async fn unused(&self, keep: &Keep) -> Result<Vec<(Thing, PathBuf)>, RuntimeError> {
+        self.unused_images(keep).await
+    }
+
+    async fn remove_unused(&self, thing: &Thing, keep: &Keep) -> Result<Option<u64>, RuntimeError> {
+        self.remove_image(thing, keep).await
+    }
+
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken) {
-        events::Watch::new(self, events).run(stop).await;
+        let watch = events::Watch::new(self.clone(), events.clone());
+        self.notices.beside(watch.run(stop), events).await;
     }
 }

@@ -21,7 +21,9 @@ use super::{
 use crate::{
     disk::{absent_is_fine, blocking},
     runtime::{
-        RunId, RunSeen, RunSpec, RunState, RuntimeError, agent_env::listener_env, handover::Holder,
+        RunId, RunSeen, RunSpec, RunState, RuntimeError,
+        agent_env::listener_env,
+        handover::{Holder, announcing_at},
     },
 };
 
@@ -82,6 +84,7 @@ impl DockerRuntime {
     }
 
     pub(super) async fn drop_handover(&self, run: &RunId) -> Result<(), RuntimeError> {
+        self.notices.close(run);
         let (handover, of) = (self.handover.clone(), run.clone());
         blocking(move || handover.remove(&of))
             .await
@@ -104,19 +107,23 @@ impl DockerRuntime {
             (true, _) => std::fs::metadata(socket).ok().map(|meta| meta.gid()),
         };
         let shared = self.handover.shared(&spec.run);
-        let around = create::Surroundings { handover: &shared, socket_group };
+        let address = create::shares_loopback(spec, &self.settings)
+            .then(|| self.notices.open(&spec.run, holder.uid()))
+            .flatten();
+        let around = create::Surroundings { handover: &shared, socket_group, notify: address };
         let mut body = create::body(spec, &self.settings, around)?;
         // Ours stay: nobody else says whose a container is.
         let labels = body.labels.take().unwrap_or_default();
         body.labels = Some(self.labels.clone().into_iter().chain(labels).collect());
         let env = listener_env(spec)?;
         let (handover, owned) = (self.handover.clone(), spec.clone());
+        let start = announcing_at(&spec.start, address);
         blocking(move || {
             if let Some(root) = create::agent_root(&owned) {
                 renew_dir(&root, owned.run.attempt, holder)?;
             }
             create::caches(&owned).try_for_each(|(path, _)| holder.make_dir(&path))?;
-            handover.prepare(&owned.run, &owned.start, &env, holder).map(drop)
+            handover.prepare(&owned.run, &start, &env, holder).map(drop)
         })
         .await
         .map_err(|source| files_of(&spec.run, "preparing the directories", source))?;

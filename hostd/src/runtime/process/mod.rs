@@ -27,9 +27,10 @@ use super::{
     Exhibit, RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, Sign,
     WorkerCheck,
     agent_env::{entry_env, listener_env},
-    handover::{Handover, Holder},
+    handover::{Handover, Holder, NOTIFY_VARIABLE, announcing_at},
     hub::Hub,
     log::{LogQuery, LogStream},
+    notify::Notices,
     package, proc,
     signs::{Heard, hear},
     tape::Tape,
@@ -63,6 +64,7 @@ struct Shared {
     settings: ProcessSettings,
     handover: Handover,
     hub: Hub,
+    notices: Notices,
     runs: Mutex<BTreeMap<RunId, Run>>,
 }
 
@@ -86,8 +88,8 @@ impl ProcessRuntime {
     /// Nothing is started yet.
     pub fn new(settings: ProcessSettings) -> Self {
         let handover = Handover::new(settings.runs_dir.clone());
-        let (hub, runs) = (Hub::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { settings, handover, hub, runs }) }
+        let (hub, notices, runs) = (Hub::default(), Notices::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { settings, handover, hub, notices, runs }) }
     }
 }
 
@@ -115,7 +117,8 @@ impl Shared {
         package::unfold(&self.settings.package, root)?;
         // Only an earlier life of hostd can have left one, and its agents ended with it.
         self.handover.remove(&spec.run)?;
-        self.handover.prepare(&spec.run, &spec.start, &env, Holder::Me).map(drop)
+        let start = announcing_at(&spec.start, self.notices.address(&spec.run));
+        self.handover.prepare(&spec.run, &start, &env, Holder::Me).map(drop)
     }
 
     /// Roots of runs that an earlier life of hostd had: they ended with it.
@@ -140,6 +143,9 @@ impl Shared {
         env.insert("FLEET_HANDOVER".into(), shared_dir.display().to_string());
         env.insert("FLEET_AGENT_ROOT".into(), root.display().to_string());
         env.insert("HOME".into(), root.display().to_string());
+        if let Some(address) = self.notices.address(&spec.run) {
+            env.insert(NOTIFY_VARIABLE.into(), address.to_string());
+        }
         let agent = child::start(&shared_dir.join("entry.sh"), &env)
             .await
             .map_err(|source| files_of(&spec.run, "starting the processes", source))?;
@@ -188,6 +194,7 @@ impl Shared {
         });
         let _ = timeout(DRAIN, reading).await;
         self.drop_token(&run);
+        self.notices.ended(&run, code);
         tape.set_over(true);
         state.send_replace(RunState::Ended(code));
         self.hub.say(RuntimeEvent::Ended(run, code));
@@ -280,6 +287,8 @@ impl Runtime for ProcessRuntime {
                 refuse_the_impossible(spec)?;
                 listener_env(spec)?;
                 self.describe().await?;
+                let own = rustix::process::getuid().as_raw();
+                self.shared.notices.open(&spec.run, Some(own));
                 let (shared, owned, to) = (self.shared.clone(), spec.clone(), root.clone());
                 tokio::task::spawn_blocking(move || shared.prepare(&owned, &to))
                     .await
@@ -324,6 +333,7 @@ impl Runtime for ProcessRuntime {
             return Err(RuntimeError::StillRuns(run.clone()));
         }
         let gone = self.shared.runs().remove(run);
+        self.shared.notices.close(run);
         let (handover, of) = (self.shared.handover.clone(), run.clone());
         let root = gone.as_ref().map(|run| run.root.clone());
         tokio::task::spawn_blocking(move || {
@@ -383,7 +393,8 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken) {
-        self.shared.hub.watch(events, stop).await;
+        let Shared { hub, notices, .. } = self.shared.as_ref();
+        notices.beside(hub.watch(events.clone(), stop), events).await;
     }
 }
 

@@ -195,6 +195,7 @@ impl Follow {
     }
 
     async fn gone(&mut self, run: &RunId) -> Step {
+        self.systemd.notices.close(run);
         match self.readers.remove(run) {
             Some(_) => self.say(RuntimeEvent::Gone(run.clone())).await,
             None => Ok(()),
@@ -255,6 +256,7 @@ impl Follow {
                 Some(LogLine::Ended(code)) if !reader.ended => {
                     reader.ended = true;
                     self.systemd.handover.forget_token(run).await;
+                    self.systemd.notices.ended(run, code);
                     events.push(RuntimeEvent::Ended(run.clone(), code));
                 }
                 Some(LogLine::Ended(_)) | None => {}

@@ -15,6 +15,7 @@ mod journal;
 mod journal_entry;
 mod packages;
 mod unit;
+mod unused;
 mod users;
 mod verbs;
 
@@ -28,7 +29,7 @@ pub use self::bus::SYSTEM_BUS;
 use self::{bus::Bus, packages::Packages, unit::run_of, users::Users};
 use super::{
     RunId, RunSeen, RunSpec, RunState, Runtime, RuntimeError, RuntimeEvent, WorkerCheck,
-    handover::Handover,
+    handover::Handover, notify::Notices,
 };
 use crate::{
     agent_run::{
@@ -72,6 +73,7 @@ pub struct SystemdRuntime {
     users: Users,
     packages: Packages,
     handover: Handover,
+    notices: Notices,
     attended: Attended,
 }
 
@@ -87,6 +89,7 @@ impl SystemdRuntime {
             ),
             packages: Packages::new(&settings.homes, settings.proxy.clone()),
             handover: Handover::new(settings.runs_dir.clone()),
+            notices: Notices::default(),
             attended: Attended::within(&settings.runs_dir),
             settings,
         }

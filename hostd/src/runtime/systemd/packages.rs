@@ -8,11 +8,13 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::PoisonError,
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest;
@@ -25,6 +27,8 @@ use crate::{disk::blocking, execute::ProxyForAzure, runtime::package};
 
 /// No byte for this long: the server, or the way to it, is dead.
 const SILENCE: Duration = Duration::from_secs(60);
+/// An agent that is made of a package is linked to it, or was given up, by then.
+const LINKED_BY: Duration = Duration::from_secs(60 * 60);
 
 /// Why there is no package.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +48,34 @@ pub(super) struct Packages {
     store: PathBuf,
     proxy: ProxyForAzure,
     /// One fetch at a time: fifty agents want the same one.
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
+    /// When each was last asked for: an agent may be about to be linked to it.
+    asked: std::sync::Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Packages {
     pub(super) fn new(homes: &Path, proxy: ProxyForAzure) -> Self {
-        Self { store: homes.join(".fleet-packages"), proxy, turn: Mutex::default() }
+        Self {
+            store: homes.join(".fleet-packages"),
+            proxy,
+            turn: Mutex::default(),
+            asked: Default::default(),
+        }
+    }
+
+    /// Where they are.
+    pub(super) fn store(&self) -> &Path {
+        &self.store
+    }
+
+    fn asked(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Instant>> {
+        // A map of times is whole at every moment, whoever panicked.
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An agent was to be made of it a while ago, and may not have been linked to it yet.
+    pub(super) fn asked_lately(&self, sha256: &str) -> bool {
+        self.asked().get(sha256).is_some_and(|at| at.elapsed() < LINKED_BY)
     }
 
     /// The unpacked package, fetched when it is not here yet.
@@ -57,6 +83,7 @@ impl Packages {
         let digest = wanted.sha256.to_ascii_lowercase();
         let place = self.store.join(&digest);
         let _turn = self.turn.lock().await;
+        self.asked().insert(digest.clone(), Instant::now());
         if package::is_package(&place) {
             return Ok(place);
         }

@@ -78,6 +78,15 @@ impl Users {
         Ok(self.book()?.agents.get(agent).map(|number| self.user(*number)))
     }
 
+    /// All agents that have a user.
+    ///
+    /// # Errors
+    /// A book that cannot be read.
+    pub(super) fn all(&self) -> io::Result<Vec<(AgentName, AgentUser)>> {
+        let agents = self.book()?.agents.into_iter();
+        Ok(agents.map(|(agent, number)| (agent, self.user(number))).collect())
+    }
+
     /// Makes sure that the agent has its user, with a home, and in `docker` exactly when asked for.
     ///
     /// # Errors

@@ -1,6 +1,13 @@
 //! The verbs of [`Runtime`] under systemd.
 
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use fleet_model::{Entry, ImageRef, Package};
@@ -15,10 +22,11 @@ use super::{
 use crate::{
     agent_run::{clean, record::passage},
     disk::{DIAG_FILES, DIAG_MAX, absent_is_fine, blocking, newest_in},
+    guardian::{Keep, Sizes, Thing},
     runtime::{
         Exhibit,
         agent_env::{entry_env, listener_env},
-        handover::Holder,
+        handover::{Holder, NOTIFY_VARIABLE, announcing_at},
         log::{LogQuery, LogStream},
         package,
     },
@@ -57,7 +65,9 @@ impl SystemdRuntime {
         for name in ["USER", "LOGNAME"] {
             env.entry(name.to_owned()).or_insert_with(|| user.name.clone());
         }
-        let record = self.record(spec, &user)?;
+        let address = self.notices.open(&spec.run, Some(user.uid));
+        let record = self.record(spec, &user, address)?;
+        let start = announcing_at(&spec.start, address);
         let (handover, dir, owned) = (self.handover.clone(), self.run_dir(&spec.run), spec.clone());
         let memory = self.memory_of(&spec.run);
         let (runs, sha256) = (self.settings.runs_dir.clone(), wanted.sha256.to_ascii_lowercase());
@@ -66,7 +76,7 @@ impl SystemdRuntime {
             renew_root(&record, &package, &owned.slot_dir, &sha256)?;
             // Half a hand-over of a hostd before this one.
             handover.remove(&owned.run)?;
-            handover.prepare(&owned.run, &owned.start, &env, Holder::Uid(user.uid))?;
+            handover.prepare(&owned.run, &start, &env, Holder::Uid(user.uid))?;
             passage(dir.path())?;
             let remembered = serde_json::to_vec(&record)?;
             files::write_private(&memory, &remembered).map_err(io::Error::other)?;
@@ -75,12 +85,18 @@ impl SystemdRuntime {
         prepared.await.map_err(|source| files_of(&spec.run, source))
     }
 
-    fn record(&self, spec: &RunSpec, user: &AgentUser) -> Result<UnitRecord, RuntimeError> {
+    fn record(
+        &self,
+        spec: &RunSpec,
+        user: &AgentUser,
+        notify: Option<SocketAddr>,
+    ) -> Result<UnitRecord, RuntimeError> {
         let root = user.home.join("agent");
         let mut env: BTreeMap<String, String> = entry_env(spec)?;
         let handover = self.handover.shared(&spec.run);
         env.insert("FLEET_HANDOVER".into(), handover.display().to_string());
         env.insert("FLEET_AGENT_ROOT".into(), root.display().to_string());
+        env.extend(notify.map(|address| (NOTIFY_VARIABLE.to_owned(), address.to_string())));
         Ok(UnitRecord {
             agent: spec.run.agent.clone(),
             attempt: spec.run.attempt,
@@ -241,7 +257,7 @@ impl Runtime for SystemdRuntime {
                 });
             }
             Some((_, RunState::Created)) => {}
-            None => self.prepare(spec).await?,
+            None => self.prepare(spec).await.inspect_err(|_| self.notices.close(&spec.run))?,
         }
         self.start(spec).await
     }
@@ -281,6 +297,7 @@ impl Runtime for SystemdRuntime {
             Some((record, _)) if self.is_unit_of(run).await? => self.stop(&record.unit).await?,
             Some(_) | None => {}
         }
+        self.notices.close(run);
         let dir = self.run_dir(run).path().to_owned();
         let aside = self.settings.runs_dir.join(format!(".gone-{run}"));
         let memory = self.memory_of(run);
@@ -353,7 +370,24 @@ impl Runtime for SystemdRuntime {
         journal::read(&run.agent, query)
     }
 
+    async fn places(&self) -> Vec<PathBuf> {
+        vec![self.settings.homes.clone()]
+    }
+
+    async fn sizes(&self, keep: &Keep) -> Result<Sizes, RuntimeError> {
+        self.weighed(keep).await.map_err(|source| files_of("what agents take", source))
+    }
+
+    async fn unused(&self, keep: &Keep) -> Result<Vec<(Thing, PathBuf)>, RuntimeError> {
+        self.unused_things(keep).await.map_err(|source| files_of("what is unused", source))
+    }
+
+    async fn remove_unused(&self, thing: &Thing, keep: &Keep) -> Result<Option<u64>, RuntimeError> {
+        self.remove_thing(thing, keep).await.map_err(|source| files_of(thing, source))
+    }
+
     async fn watch(self: Arc<Self>, events: mpsc::Sender<RuntimeEvent>, stop: CancellationToken) {
-        follow::Follow::new(self, events).run(stop).await;
+        let follow = follow::Follow::new(self.clone(), events.clone());
+        self.notices.beside(Box::pin(follow.run(stop)), events).await;
     }
 }

@@ -192,6 +192,7 @@ fn agents(
                     agent_id: Some(i64::from(slot) + 100_000),
                     placeholder: false,
                     quarantine: None,
+                    disk_bytes: None,
                 });
             }
         }

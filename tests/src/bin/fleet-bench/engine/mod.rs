@@ -132,7 +132,8 @@ fn section(args: &Args, samples: Samples) -> Section {
     section.note(format!(
         "{n} → 0 is not the same work: ours disables each agent, reads its row twice one settle time \
          apart ({settle} s here, 20 s by default), looks for a job, and only then stops it; Swarm \
-         sends a signal.",
+         sends a signal. Before kills and removals ours rests for as long as answers of Azure may be \
+         old: of younger rows it believes none.",
     ));
     let Samples { up, floor, swarm_up, online, returned, .. } = samples.clone();
     section.rows = vec![

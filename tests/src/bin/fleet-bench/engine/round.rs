@@ -7,6 +7,7 @@ use bollard::{
     Docker,
     query_parameters::{KillContainerOptionsBuilder, ListContainersOptionsBuilder},
 };
+use fleet_model::numbers::AZURE_STALE;
 
 use super::{
     Args, FLOOR, SWARM,
@@ -97,6 +98,7 @@ impl<'a> Candidates<'a> {
         self.samples.online.push(seconds(began, online));
         self.samples.returned.push(seconds(began, returned));
 
+        rest().await;
         for _ in 0..self.args.kills {
             let replaced = self.kill_one(host::POOL_LABEL, host::POOL, host::POOL).await?;
             say(round, "ours", "replacement", replaced);
@@ -104,6 +106,8 @@ impl<'a> Candidates<'a> {
         }
         host::scale(self.fleet, n).await?;
 
+        // Those that were killed registered anew.
+        rest().await;
         let began = now();
         host::scale(self.fleet, 0).await?;
         let down = self.wait(began, n, What::Die, mine).await?;
@@ -184,6 +188,12 @@ impl<'a> Candidates<'a> {
     ) -> anyhow::Result<Moment> {
         self.events.wait(since, count, LIMIT, |seen| seen.what == what && whose(seen)).await
     }
+}
+
+/// A fleet at rest: of rows that are younger than answers may be old hostd believes no answer, and a
+/// replacement or a removal would wait for that first.
+async fn rest() {
+    tokio::time::sleep(AZURE_STALE).await;
 }
 
 fn say(round: usize, who: &str, what: &str, took: f64) {
