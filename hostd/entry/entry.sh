@@ -33,7 +33,15 @@ fail() {
     exit "$code"
 }
 
-is_agent() { [ -e "$1/bin/Agent.Listener" ] && [ -e "$1/config.sh" ]; }
+# Of an update whose swap was cut off there may be no `bin`, only what it was to be: finish_update
+# goes on with that.
+is_agent() {
+    [ -e "$1/config.sh" ] || return 1
+    for listener in "$1"/bin/Agent.Listener "$1"/bin.*/Agent.Listener; do
+        [ -e "$listener" ] && return 0
+    done
+    return 1
+}
 
 find_package() {
     for place in ${FLEET_AGENT_PACKAGE:+"$FLEET_AGENT_PACKAGE"} \
@@ -73,7 +81,7 @@ find_root() {
 # A self-update ends the listener and leaves the swap of bin and externals to a script that waits
 # for that end. In a container it dies with the listener, so the swap is done here.
 finish_update() {
-    [ -e _work/_update.sh ] || [ -n "${FLEET_UPDATED:-}" ] || return 0
+    [ -e _work/_update.sh ] || [ -n "${FLEET_UPDATED:-}" ] || [ ! -e bin/Agent.Listener ] || return 0
     new=$(for dir in bin.*/; do
         version=${dir#bin.}
         version=${version%/}

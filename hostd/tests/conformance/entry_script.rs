@@ -258,6 +258,24 @@ fn an_update_that_was_prepared_is_finished() {
     }
 }
 
+/// The script that swaps is killed with its listener: it may have moved `bin` away, and no more.
+#[test]
+fn an_update_that_was_cut_off_in_its_swap_is_finished() {
+    for shell in SHELLS {
+        let place = Place::new(CONFIG);
+        place.token();
+        for dir in ["root/externals", "root/externals.4.9.0", "root/externals.4.10.0"] {
+            fs::create_dir_all(place.path(dir)).unwrap();
+        }
+        fs::rename(place.path("root/bin"), place.path("root/bin.4.9.0")).unwrap();
+        fs::create_dir(place.path("root/bin.4.10.0")).unwrap();
+        place.program("root/bin.4.10.0/Agent.Listener", LISTENER);
+        let output = place.run(shell, &[]);
+        assert_eq!(output.status.code(), Some(17), "{shell:?}: {output:?}");
+        assert_eq!(fs::read_link(place.path("root/bin")).unwrap(), Path::new("bin.4.10.0"));
+    }
+}
+
 #[test]
 fn shellcheck_has_nothing_to_say() {
     let output = Command::new("shellcheck").arg(ENTRY).output();
