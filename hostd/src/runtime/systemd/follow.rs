@@ -56,6 +56,7 @@ struct Reader {
     offset: u64,
     /// A line whose end is not written yet.
     half: Vec<u8>,
+    started: bool,
     ended: bool,
 }
 
@@ -196,10 +197,12 @@ impl Follow {
 
     async fn gone(&mut self, run: &RunId) -> Step {
         self.systemd.notices.close(run);
-        match self.readers.remove(run) {
-            Some(_) => self.say(RuntimeEvent::Gone(run.clone())).await,
-            None => Ok(()),
+        let Some(reader) = self.readers.remove(run) else { return Ok(()) };
+        // It was removed before the word of its end was read.
+        if reader.started && !reader.ended {
+            self.say(RuntimeEvent::Ended(run.clone(), None)).await?;
         }
+        self.say(RuntimeEvent::Gone(run.clone())).await
     }
 
     /// A run that ran before we watched: its registration and its newest state, no history.
@@ -209,7 +212,7 @@ impl Follow {
         let (mut standing, mut ended) = (Standing::default(), None);
         for line in &lines {
             match LogLine::parse(line) {
-                Some(LogLine::Started) => ended = None,
+                Some(LogLine::Started) => (reader.started, ended) = (true, None),
                 Some(LogLine::Said(said)) => {
                     if let Some(heard) = hear(said) {
                         standing.take(heard);
@@ -242,7 +245,7 @@ impl Follow {
         for line in &lines {
             match LogLine::parse(line) {
                 Some(LogLine::Started) => {
-                    reader.ended = false;
+                    (reader.started, reader.ended) = (true, false);
                     events.push(RuntimeEvent::Started(run.clone()));
                 }
                 Some(LogLine::Said(said)) => match hear(said) {
@@ -276,7 +279,8 @@ impl Follow {
         };
         // It was cut: what is in it now is new.
         if log.metadata()?.len() < reader.offset {
-            *reader = Reader { ended: reader.ended, ..Reader::default() };
+            let Reader { started, ended, .. } = *reader;
+            *reader = Reader { started, ended, ..Reader::default() };
         }
         log.seek(SeekFrom::Start(reader.offset))?;
         let mut bytes = std::mem::take(&mut reader.half);
