@@ -142,6 +142,8 @@ impl Metrics {
                 ("failed", counts.failed),
                 ("leaving", counts.leaving),
                 ("unknown", counts.unknown),
+                ("paused", counts.paused),
+                ("quarantined", counts.quarantined),
             ] {
                 let mut labels = pool.clone();
                 labels.push(("state", what.to_owned()));

@@ -151,6 +151,7 @@ impl Running {
             Arc::clone(&vault),
             Arc::clone(&metrics),
             azure.clone(),
+            clock,
             stop.clone(),
         ));
         tasks.spawn(identity.clone().keep_fresh(Arc::clone(&ca), names, stop.clone()));

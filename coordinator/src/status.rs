@@ -9,9 +9,11 @@ impl From<Denied> for Status {
     fn from(denied: Denied) -> Self {
         let text = denied.to_string();
         match denied {
-            Denied::UnknownPool { .. } | Denied::UnknownHost { .. } | Denied::UnknownAgent(_) => {
-                Self::not_found(text)
-            }
+            Denied::UnknownPool { .. }
+            | Denied::UnknownHost { .. }
+            | Denied::UnknownLab { .. }
+            | Denied::NeitherHostNorPool { .. }
+            | Denied::UnknownAgent(_) => Self::not_found(text),
             Denied::Replicas(_) | Denied::Invalid(_) => Self::invalid_argument(text),
             Denied::Exists(_) | Denied::SecondInstance(_) => Self::already_exists(text),
             Denied::NotNow(_)

@@ -69,7 +69,14 @@ pub(crate) fn look(goal: AgentGoal, name: &str, live: &Live) -> Standing {
 
 fn standing(state: State, line: &str) -> Standing {
     let remaining = u64::from(state != State::Reached);
-    Standing { state, remaining, line: line.to_owned(), reasons: vec![], missing: vec![] }
+    Standing {
+        state,
+        remaining,
+        line: line.to_owned(),
+        reasons: vec![],
+        notes: vec![],
+        missing: vec![],
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use crate::{
     connect::Session,
     error::Failure,
     help,
-    verbs::{agent, completion, events, get, group, host, janitor, logs, pool, scale, status},
+    verbs::{
+        agent, completion, events, get, group, host, janitor, logs, pool, restrain, scale, status,
+    },
 };
 
 /// Runs self-hosted pipeline agents on many lab servers from one place.
@@ -50,6 +52,11 @@ enum Verb {
     Pool(pool::Pool),
     Group(group::Group),
     Agent(agent::Agent),
+    Cordon(restrain::Cordon),
+    Uncordon(restrain::Uncordon),
+    Pause(restrain::Pause),
+    Resume(restrain::Resume),
+    Drain(restrain::Drain),
     Janitor(janitor::Janitor),
     Completion(completion::Completion),
 }
@@ -69,6 +76,11 @@ impl Cli {
             Verb::Pool(verb) => Box::pin(verb.run(global)).await,
             Verb::Group(verb) => Box::pin(verb.run(global)).await,
             Verb::Agent(verb) => Box::pin(verb.run(global)).await,
+            Verb::Cordon(verb) => Box::pin(verb.run(global)).await,
+            Verb::Uncordon(verb) => Box::pin(verb.run(global)).await,
+            Verb::Pause(verb) => Box::pin(verb.run(global)).await,
+            Verb::Resume(verb) => Box::pin(verb.run(global)).await,
+            Verb::Drain(verb) => Box::pin(verb.run(global)).await,
             Verb::Janitor(verb) => Box::pin(verb.run(global)).await,
             Verb::Completion(verb) => verb.run(),
         }

@@ -26,6 +26,11 @@ pub(crate) fn hosts() -> Vec<CompletionCandidate> {
     candidates(Kind::Host)
 }
 
+/// Names of hosts and pools.
+pub(crate) fn hosts_and_pools() -> Vec<CompletionCandidate> {
+    candidates(Kind::HostOrPool)
+}
+
 /// Names of agents.
 pub(crate) fn agents() -> Vec<CompletionCandidate> {
     candidates(Kind::Agent)

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::{
     agent_goal::{self, AgentGoal},
+    held_goal::{self, HeldGoal},
     live::Live,
     when, words,
 };
@@ -24,6 +25,8 @@ pub(crate) enum Goal {
     Gone,
     /// Something of one agent.
     Agent(String, AgentGoal),
+    /// Hosts or pools are held back.
+    Held(HeldGoal),
 }
 
 /// Where a pool stands on its way to a [`Goal`].
@@ -36,6 +39,8 @@ pub(crate) struct Standing {
     pub(crate) line: String,
     /// What is in the way. Texts stay equal while the trouble is the same.
     pub(crate) reasons: Vec<String>,
+    /// Worth knowing on the way and told once; the last word says it in another way.
+    pub(crate) notes: Vec<String>,
     /// Agents that are not yet as they should be, with how long; for the last word.
     pub(crate) missing: Vec<String>,
 }
@@ -57,6 +62,7 @@ pub(crate) fn look(goal: &Goal, pool: &str, live: &Live, now: Timestamp) -> Stan
         Goal::Scaled(wanted) => scaled(*wanted, pool, found, &agents, live, now),
         Goal::Gone => gone(found, &agents, live, now),
         Goal::Agent(name, goal) => agent_goal::look(*goal, name, live),
+        Goal::Held(goal) => held_goal::look(goal, live, now),
     }
 }
 
@@ -98,6 +104,7 @@ fn scaled(
         remaining: if reached { 0 } else { remaining.max(1) },
         line: parts.join(", "),
         reasons: reasons(pool, agents, live),
+        notes: Vec::new(),
         missing: agents.missing(now, |status| !is_ready(status)),
     }
 }
@@ -115,17 +122,19 @@ fn gone(pool: Option<&v1::Pool>, agents: &Agents<'_>, live: &Live, now: Timestam
             _ => format!("{} left{}", words::count(left, "agent"), busy_suffix(agents)),
         },
         reasons: pool.map(|pool| reasons(pool, agents, live)).unwrap_or_default(),
+        notes: Vec::new(),
         missing: agents.missing(now, |_| true),
     }
 }
 
 impl Standing {
-    fn different(why: String) -> Self {
+    pub(crate) fn different(why: String) -> Self {
         Self {
             line: why.clone(),
             state: State::Different(why),
             remaining: 1,
             reasons: Vec::new(),
+            notes: Vec::new(),
             missing: Vec::new(),
         }
     }
@@ -194,6 +203,10 @@ fn reasons(pool: &v1::Pool, agents: &Agents<'_>, live: &Live) -> Vec<String> {
     if pool.unplaced > 0 {
         let why = pool.unplaced_reasons.join("; ");
         reasons.push(format!("{} without a host: {why}", words::count(pool.unplaced, "agent")));
+    }
+    if pool.waiting > 0 {
+        let agents = words::count(pool.waiting, "agent");
+        reasons.push(format!("{agents} start elsewhere when as many have left"));
     }
     reasons.extend(absent_hosts(pool, live));
     reasons.extend(failures(agents));

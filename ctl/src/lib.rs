@@ -17,6 +17,7 @@ mod diagnose;
 mod error;
 mod feed;
 mod goal;
+mod held_goal;
 mod help;
 mod live;
 mod names;

@@ -1,5 +1,7 @@
 //! Names that were meant: what to say when one does not exist.
 
+use std::collections::BTreeSet;
+
 use fleet_proto::v1;
 use tonic::{Code, Status};
 
@@ -15,6 +17,8 @@ const TYPOS: usize = 3;
 pub(crate) enum Kind {
     Pool,
     Host,
+    HostOrPool,
+    Lab,
     Agent,
 }
 
@@ -23,6 +27,8 @@ impl Kind {
         match self {
             Self::Pool => "pool",
             Self::Host => "host",
+            Self::HostOrPool => "host or pool",
+            Self::Lab => "lab",
             Self::Agent => "agent",
         }
     }
@@ -72,6 +78,18 @@ pub(crate) async fn known(session: &Session, kind: Kind) -> Result<Vec<String>, 
             let call = client.list_hosts(v1::ListHostsRequest::default());
             session.ask("list hosts", call).await?.hosts.into_iter().map(|h| h.name).collect()
         }
+        Kind::HostOrPool => {
+            let call = client.get_status(v1::GetStatusRequest::default());
+            let status = session.ask("list hosts and pools", call).await?;
+            let pools = status.pools.into_iter().filter_map(|p| p.spec).map(|s| s.name);
+            status.hosts.into_iter().map(|h| h.name).chain(pools).collect()
+        }
+        Kind::Lab => {
+            let call = client.list_hosts(v1::ListHostsRequest::default());
+            let hosts = session.ask("list hosts", call).await?.hosts;
+            let labs: BTreeSet<String> = hosts.into_iter().map(|host| host.lab).collect();
+            labs.into_iter().filter(|lab| !lab.is_empty()).collect()
+        }
         Kind::Agent => {
             let call = client.list_agents(v1::ListAgentsRequest::default());
             let agents = session.ask("list agents", call).await?.agents;
@@ -81,11 +99,20 @@ pub(crate) async fn known(session: &Session, kind: Kind) -> Result<Vec<String>, 
 }
 
 fn advice(kind: Kind, name: &str, names: &[String]) -> Vec<String> {
-    let word = kind.word();
+    let word = match kind {
+        Kind::HostOrPool => "hosts and pool",
+        one => one.word(),
+    };
     if names.is_empty() {
         return vec![match kind {
             Kind::Pool => "there is no pool yet; make one with `agentctl pool create`".into(),
-            Kind::Host => "there is no host yet; invite one with `agentctl host invite`".into(),
+            Kind::Host | Kind::HostOrPool => {
+                "there is no host yet; invite one with `agentctl host invite`".into()
+            }
+            Kind::Lab => {
+                "no host is in a lab yet; invite one with `agentctl host invite HOST --lab LAB`"
+                    .into()
+            }
             Kind::Agent => "there is no agent yet; `agentctl scale POOL N` starts some".into(),
         }];
     }

@@ -32,7 +32,7 @@ impl Progress {
 
     /// Shows where it stands; what was shown before is not shown again.
     pub(crate) fn show(&mut self, standing: &Standing) {
-        for reason in &standing.reasons {
+        for reason in standing.reasons.iter().chain(&standing.notes) {
             if self.told.insert(reason.clone()) {
                 self.note(reason);
             }

@@ -1,4 +1,4 @@
-//! Waits until a pool has reached a goal, shows how far it is, and says what is missing when the
+//! Waits until a goal is reached, shows how far it is, and says what is missing when the
 //! time is over. The fleet needs nobody to wait: every way out of here leaves it at work.
 
 use std::time::Duration;
@@ -33,31 +33,75 @@ pub(crate) struct Waiting {
     pub(crate) detach: bool,
     /// Wait at most this long; the fleet goes on afterwards
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = when::parse)]
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Accepted and without effect: waiting is the default
     #[arg(long, hide_short_help = true)]
     wait: bool,
 }
 
-/// Waits for `pool`. Returns how long it took and the last standing.
+/// What has to be watched.
+#[derive(Debug, Clone)]
+pub(crate) enum Scope {
+    Pool(String),
+    Host(String),
+    Lab(String),
+}
+
+impl Scope {
+    /// A host's pools and a lab as a whole are not told apart by the coordinator.
+    fn request(&self) -> v1::WatchRequest {
+        let (pool, host) = match self {
+            Self::Pool(pool) => (pool.clone(), String::new()),
+            Self::Host(host) => (String::new(), host.clone()),
+            Self::Lab(_) => (String::new(), String::new()),
+        };
+        v1::WatchRequest { pools: !pool.is_empty(), hosts: true, agents: true, pool, host }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Pool(name) | Self::Host(name) | Self::Lab(name) => name,
+        }
+    }
+
+    /// As an option of other verbs.
+    fn option(&self) -> String {
+        match self {
+            Self::Pool(name) => format!("--pool {name}"),
+            Self::Host(name) => format!("--host {name}"),
+            Self::Lab(name) => format!("--lab {name}"),
+        }
+    }
+
+    /// The history of it; a lab has none of its own.
+    fn history(&self) -> String {
+        match self {
+            Self::Lab(_) => "agentctl events".to_owned(),
+            one => format!("agentctl events {}", one.option()),
+        }
+    }
+}
+
+/// Waits for `goal`, for ever when there is no `limit`. Returns how long it took and the last
+/// standing.
 ///
 /// # Errors
 /// Not converged when the time is over, when somebody asked for something else meanwhile, or at
 /// Ctrl-C.
 pub(crate) async fn until(
     session: &Session,
-    pool: &str,
+    scope: Scope,
     goal: Goal,
-    options: &Waiting,
+    limit: Option<Duration>,
 ) -> Result<(Duration, Standing), Failure> {
-    let mut waiter = Waiter::new(session, pool, goal);
-    let done = waiter.run(options.timeout).await;
+    let mut waiter = Waiter::new(session, scope, goal);
+    let done = waiter.run(limit).await;
     waiter.progress.finish();
     done.map(|standing| (waiter.began.elapsed(), standing))
 }
 
 struct Waiter {
-    pool: String,
+    scope: Scope,
     goal: Goal,
     feed: Feed,
     progress: Progress,
@@ -72,22 +116,15 @@ struct Waiter {
 }
 
 impl Waiter {
-    fn new(session: &Session, pool: &str, goal: Goal) -> Self {
-        let request = v1::WatchRequest {
-            pools: true,
-            hosts: true,
-            agents: true,
-            pool: pool.to_owned(),
-            host: String::new(),
-        };
+    fn new(session: &Session, scope: Scope, goal: Goal) -> Self {
         let about = match &goal {
             Goal::Agent(agent, _) => Progress::new(agent),
-            Goal::Scaled(_) | Goal::Gone => Progress::new(pool),
+            Goal::Scaled(_) | Goal::Gone | Goal::Held(_) => Progress::new(scope.name()),
         };
         Self {
-            pool: pool.to_owned(),
+            feed: Feed::new(session, scope.request(), FirstContact::MayTakeTime),
+            scope,
             goal,
-            feed: Feed::new(session, request, FirstContact::MayTakeTime),
             progress: about,
             began: Instant::now(),
             agreed: false,
@@ -98,12 +135,13 @@ impl Waiter {
         }
     }
 
-    async fn run(&mut self, timeout: Duration) -> Result<Standing, Failure> {
+    async fn run(&mut self, limit: Option<Duration>) -> Result<Standing, Failure> {
         let no_signals =
             |error: std::io::Error| Failure::error("cannot wait").because(error.to_string());
         let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-        let deadline = self.began + timeout;
+        let late = |limit: Duration| self.began + limit;
+        let deadline = limit.map(late);
         loop {
             let due = self.news && Instant::now() >= self.next_look;
             if due && let Some(standing) = self.look()? {
@@ -114,7 +152,7 @@ impl Waiter {
                 biased;
                 _ = interrupt.recv() => return Err(self.stopped()),
                 _ = terminate.recv() => return Err(self.stopped()),
-                () = sleep_until(deadline) => return Err(self.too_late(timeout)),
+                () = until_late(deadline) => return Err(self.too_late(limit.unwrap_or_default())),
                 () = sleep_until(self.next_look), if self.news => {}
                 step = self.feed.next() => self.take(step?)?,
             }
@@ -148,7 +186,7 @@ impl Waiter {
         // A look reads every agent: at each change where they are few, less often otherwise.
         let many = self.feed.live.agents.len() > MANY;
         self.next_look = Instant::now() + if many { LOOK_EVERY } else { Duration::ZERO };
-        let standing = goal::look(&self.goal, &self.pool, &self.feed.live, Timestamp::now());
+        let standing = goal::look(&self.goal, self.scope.name(), &self.feed.live, Timestamp::now());
         match &standing.state {
             State::Reached => return Ok(Some(standing)),
             State::Waiting => self.agreed = true,
@@ -184,22 +222,36 @@ impl Waiter {
 
     fn overtaken(&self, why: &str) -> Failure {
         Failure::new(Exit::NotConverged, self.unfinished())
-            .because(format!("somebody changed the order meanwhile: {why}"))
-            .next(format!("see who: `agentctl events --pool {}`", self.pool))
+            .because(match self.goal {
+                Goal::Held(_) => {
+                    format!("it was changed meanwhile, by its time or by somebody: {why}")
+                }
+                _ => format!("somebody changed the order meanwhile: {why}"),
+            })
+            .next(format!("see who: `{}`", self.scope.history()))
     }
 
     fn unfinished(&self) -> String {
+        let name = self.scope.name();
         match &self.goal {
-            Goal::Scaled(wanted) => format!("{} is not at {wanted} yet", self.pool),
-            Goal::Gone => format!("{} is not gone yet", self.pool),
+            Goal::Scaled(wanted) => format!("{name} is not at {wanted} yet"),
+            Goal::Gone => format!("{name} is not gone yet"),
+            Goal::Held(goal) => format!("{name} {}", goal.unfinished()),
             Goal::Agent(name, goal) => format!("{name} {}", goal.unfinished()),
         }
     }
 
     fn onward(&self, failure: Failure) -> Failure {
         failure.next(format!(
-            "the fleet goes on by itself; follow it with `agentctl get agents --pool {} -w`",
-            self.pool
+            "the fleet goes on by itself; follow it with `agentctl get agents {} -w`",
+            self.scope.option()
         ))
+    }
+}
+
+async fn until_late(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }

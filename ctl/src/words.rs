@@ -18,6 +18,28 @@ pub(crate) fn availability(number: i32) -> String {
     camel(v1::Availability::try_from(number).map(|v| v.as_str_name()), "AVAILABILITY_", number)
 }
 
+/// The word for what a pool's restraint leaves it.
+pub(crate) fn availability_of(restraint: Option<&v1::Restraint>) -> String {
+    availability(match restraint.map(v1::Restraint::kind) {
+        None => v1::Availability::Active.into(),
+        Some(v1::RestraintKind::Cordon) => v1::Availability::Cordoned.into(),
+        Some(v1::RestraintKind::Pause) => v1::Availability::Paused.into(),
+        Some(v1::RestraintKind::Drain) => v1::Availability::Draining.into(),
+        // A newer coordinator's word.
+        Some(v1::RestraintKind::Unspecified) => -1,
+    })
+}
+
+/// The word for a way of holding back: `drain`.
+pub(crate) fn restraint(number: i32) -> String {
+    kebab(v1::RestraintKind::try_from(number).map(|v| v.as_str_name()), "RESTRAINT_KIND_", number)
+}
+
+/// The word for what happens at a deadline: `give-up`.
+pub(crate) fn at_deadline(number: i32) -> String {
+    kebab(v1::AtDeadline::try_from(number).map(|v| v.as_str_name()), "AT_DEADLINE_", number)
+}
+
 /// The word for a condition: `ImageMissing`.
 pub(crate) fn condition(number: i32) -> String {
     camel(v1::ConditionKind::try_from(number).map(|v| v.as_str_name()), "CONDITION_KIND_", number)

@@ -18,7 +18,7 @@ fn bad_days_end_with_right_counts_and_no_job_lost_by_the_fleet() {
         assert!(verdict.violations.is_empty(), "seed {seed}: {:#?}", verdict.violations);
         return;
     }
-    let mut finished = 0;
+    let (mut finished, mut rested) = (0, 0);
     for seed in 0..seeds() {
         let verdict = run(seed, Options::default());
         assert!(
@@ -27,8 +27,10 @@ fn bad_days_end_with_right_counts_and_no_job_lost_by_the_fleet() {
             verdict.violations
         );
         finished += verdict.finished;
+        rested += verdict.rested;
     }
     assert!(finished > 0, "a simulation in which no job ever ran shows nothing");
+    assert!(rested > 0, "no drain or pause was ever done");
 }
 
 #[test]

@@ -85,6 +85,40 @@ pub struct AssignedRequest {
     /// See [`JobRequest::job_name`].
     #[serde(default)]
     pub job_name: Option<String>,
+    /// The run, for its page.
+    #[serde(default)]
+    pub(crate) owner: Option<Linked>,
+}
+
+/// Something that has a page. What else is said of it is skipped.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Linked {
+    /// Its links.
+    #[serde(default, rename = "_links")]
+    links: Option<Links>,
+}
+
+/// Links of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Links {
+    /// For people.
+    #[serde(default)]
+    web: Option<Link>,
+}
+
+/// One link.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Link {
+    /// Where to.
+    #[serde(default)]
+    href: Option<String>,
+}
+
+impl AssignedRequest {
+    /// The page of the run that the job belongs to.
+    pub fn run_url(&self) -> Option<&str> {
+        self.owner.as_ref()?.links.as_ref()?.web.as_ref()?.href.as_deref()
+    }
 }
 
 impl TaskAgent {
@@ -204,13 +238,14 @@ mod tests {
             r#"{"id":2,"name":"b","status":"online","enabled":false,"assignedRequest":null}"#,
             r#"{"id":3,"name":"c","status":"offline","enabled":true,
                 "assignedRequest":{"requestId":7,"jobName":"build","poolId":1,"demands":[]}}"#,
-            r#"{"id":4,"name":"d","assignedRequest":{"requestId":8}}"#,
+            r#"{"id":4,"name":"d","assignedRequest":{"requestId":8,"owner":{"id":1,"name":"n"}}}"#,
         ] {
             let whole: TaskAgent = serde_json::from_str(text).unwrap();
             let short: AgentRow = serde_json::from_str(text).unwrap();
             let job = |request: JobRequest| AssignedRequest {
                 request_id: request.request_id,
                 job_name: request.job_name,
+                owner: request.owner.map(|_| Linked { links: None }),
             };
             let expected = AgentRow {
                 id: whole.id,
@@ -221,6 +256,18 @@ mod tests {
             };
             assert_eq!(short, expected);
         }
+    }
+
+    #[test]
+    fn a_job_has_the_page_of_its_run() {
+        let text = include_str!("../../testdata/keda-jobrequests/jobrequests-two-queued.json");
+        let list: serde_json::Value = serde_json::from_str(text).unwrap();
+        let job: AssignedRequest = serde_json::from_value(list["value"][0].clone()).unwrap();
+        let url = job.run_url();
+        assert!(url.is_some_and(|url| url.ends_with("_build/results?buildId=673584")), "{url:?}");
+        let bare: AssignedRequest =
+            serde_json::from_str(r#"{"requestId":8,"owner":{"id":1}}"#).unwrap();
+        assert_eq!(bare.run_url(), None);
     }
 
     #[test]

@@ -3,14 +3,16 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use fleet_model::{
-    Assignment, At, CredentialRef, GroupAssignment, HostName, Order, PoolAssignment, PoolName,
-    Wanted, numbers::HOST_LEASE,
+    AgentStatus, Assignment, At, Availability, CredentialRef, GroupAssignment, GroupName, HostName,
+    Order, PoolAssignment, PoolName, Wanted, numbers::HOST_LEASE,
 };
 
 use crate::{
     fleet::{Fleet, HostEntry, PoolEntry},
+    pace::{Moves, pace},
     place::{HostView, Placement, place},
     records::Placed,
+    tally::takes_place,
 };
 
 /// What is to be stored, then sent.
@@ -24,7 +26,7 @@ pub struct Decision {
     pub assignments: BTreeMap<HostName, Arc<Assignment>>,
     /// Deleted pools of which no host has anything left.
     pub forgotten: Vec<PoolName>,
-    /// When to decide again if nothing happens before: the next lease that runs out.
+    /// When to decide again if nothing happens before: the next lease or restraint that runs out.
     pub wake_after: Option<Duration>,
     /// How placement came out, for [`Fleet::begin`].
     outcomes: BTreeMap<PoolName, Placement>,
@@ -42,7 +44,7 @@ impl Fleet {
     /// order them about.
     pub fn decide(&mut self, now: At) -> Decision {
         self.expire_leases(now);
-        let mut decision = Decision { wake_after: self.next_lease(now), ..Decision::default() };
+        let mut decision = Decision { wake_after: self.next_moment(now), ..Decision::default() };
         if self.read_only.is_some() {
             return decision;
         }
@@ -100,7 +102,8 @@ impl Fleet {
                 continue;
             }
             let views = self.views(&name, decision);
-            let outcome = place(&pool.spec, &views, &pool.placed);
+            let mut outcome = place(&pool.spec, &views, &pool.placed);
+            outcome.placed.moving = self.moves(&name, pool, &outcome.placed);
             if outcome.placed != pool.placed {
                 touched.extend(changed_hosts(&pool.placed, &outcome.placed));
                 decision.placements.insert(name.clone(), outcome.placed.clone());
@@ -108,6 +111,17 @@ impl Fleet {
             decision.outcomes.insert(name, outcome);
         }
         self.dirty_hosts.extend(touched);
+    }
+
+    /// What hosts are told on the way to `target`: no more agents than are wanted are there at once.
+    fn moves(&self, name: &PoolName, pool: &PoolEntry, target: &Placed) -> Moves {
+        let there = |host: &HostName, group: &GroupName| match self.hosts.get(host) {
+            // Whose host was removed is nobody's to wait for.
+            None => Some(0),
+            Some(host) if !host.heard_all => None,
+            Some(host) => Some(host.having(name, group)),
+        };
+        pace(target, &pool.placed, there, pool.spec.replicas)
     }
 
     /// All hosts as placement of `pool` sees them, in the order of their names. What other pools
@@ -119,7 +133,7 @@ impl Fleet {
             .map(|(name, host)| HostView {
                 name,
                 labels: &host.labels,
-                availability: host.record.availability,
+                availability: Availability::under(host.record.restraint.as_ref()),
                 state: host.state(),
                 runtimes: host.facts.as_ref().map(|facts| &facts.runtimes),
                 capacity: host.capacity(),
@@ -158,19 +172,25 @@ impl Fleet {
                 (pool, entry, decision.placements.get(pool).unwrap_or(&entry.placed))
             })
             .filter(|(pool, entry, placed)| concerns(pool, entry, placed))
-            .map(|(pool, entry, placed)| (pool.clone(), self.part(name, entry, placed)))
+            .map(|(pool, entry, placed)| (pool.clone(), self.part(name, host, entry, placed)))
             .collect();
         Assignment { order, pools, labels: host.record.labels.clone() }
     }
 
-    fn part(&self, host: &HostName, entry: &PoolEntry, placed: &Placed) -> PoolAssignment {
+    fn part(
+        &self,
+        name: &HostName,
+        host: &HostEntry,
+        entry: &PoolEntry,
+        placed: &Placed,
+    ) -> PoolAssignment {
         let spec = &entry.spec;
         let groups = || {
             spec.groups
                 .iter()
                 .map(|group| {
-                    let keeps_last = placed.keeper.get(&group.name) == Some(host);
-                    let count = placed.count(host, &group.name);
+                    let keeps_last = placed.keeper.get(&group.name) == Some(name);
+                    let count = placed.step(name, &group.name).told;
                     (group.name.clone(), GroupAssignment::of(group, count, keeps_last))
                 })
                 .collect()
@@ -186,6 +206,7 @@ impl Fleet {
             wanted: if spec.deleted { Wanted::Gone } else { Wanted::Groups(groups()) },
             gone_groups: spec.gone_groups.clone(),
             forced: spec.forced.clone(),
+            paused: self.paused(host, entry).filter(|_| !spec.deleted),
         }
     }
 
@@ -202,6 +223,10 @@ impl Fleet {
         })
     }
 
+    fn next_moment(&self, now: At) -> Option<Duration> {
+        self.next_lease(now).into_iter().chain(self.next_restraint(now)).min()
+    }
+
     fn next_lease(&self, now: At) -> Option<Duration> {
         self.hosts
             .values()
@@ -212,6 +237,14 @@ impl Fleet {
 }
 
 impl HostEntry {
+    /// Agents of the group that are there, those that leave among them. Counted when it is asked for:
+    /// kept up to date it would cost each host some kilobytes.
+    fn having(&self, pool: &PoolName, group: &GroupName) -> u32 {
+        let is_of = |agent: &&AgentStatus| agent.pool == *pool && agent.group == *group;
+        let count = self.agents.values().filter(is_of).filter(|agent| takes_place(agent)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
     fn capacity(&self) -> Option<u32> {
         self.facts.as_ref().and_then(|facts| facts.capacity)
     }
@@ -225,8 +258,13 @@ fn says_the_same(old: &Assignment, new: &Assignment) -> bool {
 fn changed_hosts(before: &Placed, after: &Placed) -> Vec<HostName> {
     let keepers = before.keeper.values().chain(after.keeper.values());
     let counted = before.by_host.keys().chain(after.by_host.keys());
+    let moving = before.moving.keys().chain(after.moving.keys());
     counted
-        .filter(|host| before.by_host.get(*host) != after.by_host.get(*host))
+        .chain(moving)
+        .filter(|host| {
+            before.by_host.get(*host) != after.by_host.get(*host)
+                || before.moving.get(*host) != after.moving.get(*host)
+        })
         .chain(keepers)
         .cloned()
         .collect()

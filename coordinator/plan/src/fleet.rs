@@ -7,13 +7,13 @@ use std::{
 
 use fleet_model::{
     AgentName, AgentStatus, Assignment, At, CacheSize, Condition, CredentialName, CredentialRef,
-    Disk, HostFacts, HostName, HostReport, HostState, Labels, Order, PoolName, PoolSpec, RowState,
-    numbers::HOST_LEASE,
+    Disk, HostFacts, HostName, HostReport, HostState, Labels, Order, Phase, PoolName, PoolSpec,
+    RowState, numbers::HOST_LEASE,
 };
 
 use crate::{
     records::{HostRecord, Placed, Saved},
-    tally::PoolCounts,
+    tally::{PoolCounts, takes_place},
 };
 
 /// Everything that may happen to a fleet.
@@ -68,6 +68,9 @@ pub enum FleetEvent {
         pool: PoolName,
         /// Its rows, foreign ones included.
         rows: BTreeMap<AgentName, RowState>,
+        /// What was so before then does not show in them any more: when they were asked for, less the
+        /// age that Azure's answers may have.
+        shows: At,
     },
     /// Azure trouble of a pool as the coordinator sees it, or its end.
     PoolTrouble {
@@ -102,6 +105,8 @@ pub struct HostEntry {
     pub in_session: bool,
     /// It has sent its full report in this session.
     pub reported: bool,
+    /// It has sent one since the coordinator started.
+    pub heard_all: bool,
     /// Last sign of life; the coordinator's start before the first.
     pub heard: At,
     /// Not heard of for longer than its lease.
@@ -112,6 +117,8 @@ pub struct HostEntry {
     pub applied: Order,
     /// Its agents as last reported.
     pub agents: BTreeMap<AgentName, AgentStatus>,
+    /// Since when each of its agents is said to be paused and without a job.
+    pub(crate) paused_since: BTreeMap<AgentName, At>,
     /// Conditions as last reported.
     pub conditions: Vec<Condition>,
     /// Credentials it holds.
@@ -133,6 +140,8 @@ pub(crate) struct PoolEntry {
     pub(crate) reasons: Vec<String>,
     pub(crate) counts: PoolCounts,
     pub(crate) rows: BTreeMap<AgentName, RowState>,
+    /// See [`FleetEvent::Rows`].
+    pub(crate) rows_show: At,
     pub(crate) azure_seen: Option<At>,
     pub(crate) trouble: Option<String>,
 }
@@ -213,9 +222,10 @@ impl Fleet {
                     self.dirty_hosts.extend(self.hosts.keys().cloned());
                 }
             }
-            FleetEvent::Rows { pool, rows } => {
+            FleetEvent::Rows { pool, rows, shows } => {
                 if let Some(entry) = self.pools.get_mut(&pool) {
                     entry.rows = rows;
+                    entry.rows_show = shows;
                     entry.azure_seen = Some(now);
                     entry.trouble = None;
                 }
@@ -304,29 +314,43 @@ impl Fleet {
         let mut gone = report.removed;
         if report.full {
             entry.reported = true;
+            entry.heard_all = true;
             let said: BTreeSet<&AgentName> = report.agents.iter().map(|a| &a.agent).collect();
             gone.extend(entry.agents.keys().filter(|name| !said.contains(name)).cloned());
         }
         let down = entry.down;
         let mut pools_seen = BTreeSet::new();
+        // A place that is free is one that somebody else may be waiting for.
+        let mut freed = BTreeSet::new();
         for name in gone {
-            if let Some(old) = entry.agents.remove(&name)
-                && let Some(pool) = self.pools.get_mut(&old.pool)
-            {
+            let Some(old) = entry.agents.remove(&name) else { continue };
+            entry.paused_since.remove(&name);
+            if let Some(pool) = self.pools.get_mut(&old.pool) {
                 pool.counts.take(&old, down);
             }
+            freed.insert(old.pool);
         }
         for agent in report.agents {
             pools_seen.insert(agent.pool.clone());
-            let pool = self.pools.get_mut(&agent.pool);
+            match agent.phase == Phase::Paused && agent.job.is_none() {
+                true => drop(entry.paused_since.entry(agent.agent.clone()).or_insert(now)),
+                false => drop(entry.paused_since.remove(&agent.agent)),
+            }
             let old = entry.agents.insert(agent.agent.clone(), agent.clone());
-            if let Some(pool) = pool {
+            if old.as_ref().is_some_and(takes_place) && !takes_place(&agent) {
+                freed.insert(agent.pool.clone());
+            }
+            if let Some(pool) = self.pools.get_mut(&agent.pool) {
                 if let Some(old) = old {
                     pool.counts.take(&old, down);
                 }
                 pool.counts.add(&agent, down);
             }
         }
+        let moving = |pool: &PoolName| {
+            self.pools.get(pool).is_some_and(|entry| !entry.placed.moving.is_empty())
+        };
+        self.dirty_pools.extend(freed.into_iter().filter(moving));
         // It has agents of a pool that its assignment does not name: the assignment must say what
         // becomes of them.
         let told = |pool: &PoolName| {
@@ -393,6 +417,7 @@ impl PoolEntry {
             reasons: Vec::new(),
             counts: PoolCounts::default(),
             rows: BTreeMap::new(),
+            rows_show: At::default(),
             azure_seen: None,
             trouble: None,
         }
@@ -407,11 +432,13 @@ impl HostEntry {
             facts: None,
             in_session: false,
             reported: false,
+            heard_all: false,
             heard: now,
             down: false,
             since: now,
             applied: Order::default(),
             agents: BTreeMap::new(),
+            paused_since: BTreeMap::new(),
             conditions: Vec::new(),
             credentials: Vec::new(),
             disks: Vec::new(),

@@ -21,7 +21,9 @@ use std::{
     time::Duration,
 };
 
-use fleet_model::{AgentName, AgentStatus, At, AzureTarget, HostName, OwnerMark, RowState};
+use fleet_model::{
+    AgentName, AgentStatus, Assigned, At, AzureTarget, HostName, OwnerMark, RowState,
+};
 
 use crate::fleet::{Fleet, HostEntry};
 
@@ -161,7 +163,7 @@ impl Fleet {
         if pass.going.contains(&row.state.agent_id) {
             return (Verdict::Going, "it is being deleted".into());
         }
-        if let Some((request, job)) = &row.state.assigned {
+        if let Some(Assigned { request_id: request, job, .. }) = &row.state.assigned {
             return (Verdict::Keep, format!("it holds request {request} ({job})"));
         }
         if row.state.online {

@@ -1,7 +1,7 @@
 //! What is left over, and what is never touched.
 
 use fleet_model::{
-    Availability, HostFacts, HostReport, Intent, Labels, Mode, Order, Phase, PoolSpec, RuntimeKind,
+    Assigned, HostFacts, HostReport, Intent, Labels, Mode, Order, Phase, PoolSpec, RuntimeKind,
     Template,
 };
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn fleet() -> Fleet {
     let record = |name| HostRecord {
         name: host(name),
         labels: Labels::new(),
-        availability: Availability::Active,
+        restraint: None,
         invited: At(0),
         joined: Some(At(0)),
         keys: Vec::new(),
@@ -146,7 +146,7 @@ fn a_row_that_its_host_does_not_know_is_deleted_after_its_age() {
 
 #[test]
 fn what_may_have_an_agent_or_a_job_is_kept_with_the_reason() {
-    let busy = changed(row(9, "here"), |row| row.state.assigned = Some((7, "build".into())));
+    let busy = changed(row(9, "here"), |row| row.state.assigned = Some(Assigned::new(7, "build")));
     let online = changed(row(9, "here"), |row| row.state.online = true);
     for (row, word) in [
         (busy, "request 7 (build)"),
@@ -245,7 +245,7 @@ fn a_row_goes_only_when_it_was_disabled_for_longer_than_answers_are_old() {
         agent_id: 9,
         enabled,
         online,
-        assigned: job.then(|| (7, "build".to_owned())),
+        assigned: job.then(|| Assigned::new(7, "build")),
     };
     let step = |state: &RowState, claim, secs: Option<u64>| {
         next_step(Some(state), claim, secs.map(Duration::from_secs), STALE)
@@ -292,7 +292,7 @@ fn any_row() -> impl Strategy<Value = MarkedRow> {
                 agent_id: id,
                 enabled,
                 online,
-                assigned: job.then(|| (id, String::new())),
+                assigned: job.then(|| Assigned::new(id, "")),
             },
             since: ago.map(|ago| At(NOW.0 - ago)),
             owner: owner.and_then(|(fleet, host)| format!("{fleet}/{host}/{id}").parse().ok()),

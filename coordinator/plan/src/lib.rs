@@ -14,8 +14,12 @@
 mod decide;
 mod fleet;
 mod janitor;
+mod pace;
 mod place;
 mod records;
+mod restrain;
+#[cfg(test)]
+mod samples;
 mod split;
 mod tally;
 mod view;
@@ -25,7 +29,9 @@ pub use fleet::{Fleet, FleetEvent, HostEntry, ReadOnly};
 pub use janitor::{
     Claim, Leftover, MarkedRow, Pass, RowStep, Tidiness, Verdict, may_go, next_step, offers,
 };
+pub use pace::{Moves, Moving};
 pub use place::{HostView, Placement, Refusal, place};
 pub use records::{HostRecord, Placed, Saved};
+pub use restrain::Target;
 pub use tally::PoolCounts;
 pub use view::PoolView;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use fleet_model::{
-    Availability, GroupSpec, HostName, HostState, Labels, PoolSpec, Requirement, RuntimeKind,
-    numbers::SLOTS_MAX,
+    Availability, GroupSpec, HostName, HostState, Labels, PoolSpec, Requirement, RestraintKind,
+    RuntimeKind, numbers::SLOTS_MAX,
 };
 
 use crate::{
@@ -42,8 +42,10 @@ pub enum Refusal {
     Selector(Requirement),
     /// It serves no such runtime.
     Runtime(RuntimeKind),
-    /// The operator paused or drains it.
+    /// The operator holds it back.
     NotActive(&'static str),
+    /// The operator holds the whole pool back.
+    Pool(RestraintKind),
     /// It never joined, or has not been heard of for longer than its lease.
     NotThere(&'static str),
     /// It has as many agents as it takes.
@@ -88,7 +90,8 @@ pub fn place(pool: &PoolSpec, hosts: &[HostView<'_>], prior: &Placed) -> Placeme
     }
     // Agents of this pool put on each host so far, so that groups share a host's capacity.
     let mut used: BTreeMap<&HostName, u32> = BTreeMap::new();
-    let rooms: Vec<u32> = pool.groups.iter().map(|g| group_room(g, hosts, prior)).collect();
+    let held = pool.restraint.as_ref().map(|restraint| restraint.kind);
+    let rooms: Vec<u32> = pool.groups.iter().map(|g| group_room(g, held, hosts, prior)).collect();
     let parts: Vec<Part> = pool
         .groups
         .iter()
@@ -98,7 +101,7 @@ pub fn place(pool: &PoolSpec, hosts: &[HostView<'_>], prior: &Placed) -> Placeme
     let mut carried = 0;
     for (group, share) in pool.groups.iter().zip(split(pool.replicas, &parts)) {
         let wanted = if group.weight == 0 { 0 } else { share + carried };
-        let mut bins = bins(group, hosts, prior, &used, &mut out.refusals);
+        let mut bins = bins(group, held, hosts, prior, &used, &mut out.refusals);
         let placed = fill(&mut bins, wanted);
         // Two groups may have counted on the same room: what this one could not place, the next
         // one tries.
@@ -119,9 +122,14 @@ pub fn place(pool: &PoolSpec, hosts: &[HostView<'_>], prior: &Placed) -> Placeme
     out
 }
 
-fn group_room(group: &GroupSpec, hosts: &[HostView<'_>], prior: &Placed) -> u32 {
+fn group_room(
+    group: &GroupSpec,
+    held: Option<RestraintKind>,
+    hosts: &[HostView<'_>],
+    prior: &Placed,
+) -> u32 {
     let mut ignored = BTreeMap::new();
-    bins(group, hosts, prior, &BTreeMap::new(), &mut ignored)
+    bins(group, held, hosts, prior, &BTreeMap::new(), &mut ignored)
         .iter()
         .map(|bin| if bin.takes_new { bin.room } else { bin.count })
         .fold(0, u32::saturating_add)
@@ -129,6 +137,7 @@ fn group_room(group: &GroupSpec, hosts: &[HostView<'_>], prior: &Placed) -> u32 
 
 fn bins<'a>(
     group: &GroupSpec,
+    held: Option<RestraintKind>,
     hosts: &[HostView<'a>],
     prior: &Placed,
     used: &BTreeMap<&HostName, u32>,
@@ -136,13 +145,15 @@ fn bins<'a>(
 ) -> Vec<Bin<'a>> {
     let mut bins = Vec::new();
     for host in hosts {
-        let refusal = refuses(group, host);
-        let keeps = match &refusal {
-            None => true,
-            Some(Refusal::NotActive(_)) => host.availability == Availability::Paused,
-            Some(Refusal::NotThere(_)) => true,
-            Some(_) => false,
-        };
+        let refusal = refuses(group, held, host);
+        let drains =
+            held == Some(RestraintKind::Drain) || host.availability == Availability::Draining;
+        let keeps = !drains
+            && match &refusal {
+                None => true,
+                Some(Refusal::NotActive(_) | Refusal::Pool(_) | Refusal::NotThere(_)) => true,
+                Some(_) => false,
+            };
         let here = used.get(host.name).copied().unwrap_or(0);
         let (room, limit) = room(group, host, here);
         let count = if keeps { prior.count(host.name, &group.name).min(room) } else { 0 };
@@ -158,12 +169,16 @@ fn bins<'a>(
 }
 
 /// Why `host` takes no new agent of `group`, whatever its room.
-fn refuses(group: &GroupSpec, host: &HostView<'_>) -> Option<Refusal> {
+fn refuses(group: &GroupSpec, held: Option<RestraintKind>, host: &HostView<'_>) -> Option<Refusal> {
     if let Some(requirement) = group.selector.unmet(host.labels) {
         return Some(Refusal::Selector(requirement.clone()));
     }
+    if let Some(kind) = held {
+        return Some(Refusal::Pool(kind));
+    }
     match host.availability {
         Availability::Active => {}
+        Availability::Cordoned => return Some(Refusal::NotActive("cordoned")),
         Availability::Paused => return Some(Refusal::NotActive("paused")),
         Availability::Draining => return Some(Refusal::NotActive("draining")),
     }
@@ -272,6 +287,9 @@ impl fmt::Display for Refusal {
             Self::Selector(requirement) => write!(f, "label {requirement} is not met"),
             Self::Runtime(kind) => write!(f, "runtime {kind} is not served"),
             Self::NotActive(what) | Self::NotThere(what) => f.write_str(what),
+            Self::Pool(RestraintKind::Cordon) => f.write_str("the pool is cordoned"),
+            Self::Pool(RestraintKind::Pause) => f.write_str("the pool is paused"),
+            Self::Pool(RestraintKind::Drain) => f.write_str("the pool is draining"),
             Self::Full(capacity) => write!(f, "full ({capacity} agents)"),
             Self::GroupMaximum(most) => write!(f, "has the most of this group ({most})"),
         }

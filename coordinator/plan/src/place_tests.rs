@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fleet_model::{AzureTarget, GroupName, ImageRef, Mode, Template};
+use fleet_model::{At, AzureTarget, GroupName, ImageRef, Mode, Restraint, Template};
 use proptest::prelude::*;
 
 use super::*;
@@ -102,12 +102,14 @@ fn a_new_host_takes_nothing_from_the_others_but_takes_what_is_new() {
 }
 
 #[test]
-fn a_down_or_paused_host_keeps_what_it_has_and_gets_no_more() {
+fn a_down_cordoned_or_paused_host_keeps_what_it_has_and_gets_no_more() {
     let mut hosts = [HostSeed::new("a", "str"), HostSeed::new("b", "str")];
     let even = run(&pool(4, vec![group("default", "", 1)]), &hosts, &Placed::default());
-    for (state, availability) in
-        [(HostState::Down, Availability::Active), (HostState::Ready, Availability::Paused)]
-    {
+    for (state, availability) in [
+        (HostState::Down, Availability::Active),
+        (HostState::Ready, Availability::Cordoned),
+        (HostState::Ready, Availability::Paused),
+    ] {
         hosts[0].state = state;
         hosts[0].availability = availability;
         let grown = run(&pool(8, vec![group("default", "", 1)]), &hosts, &even.placed);
@@ -122,6 +124,28 @@ fn a_draining_host_gives_its_agents_to_the_others() {
     hosts[0].availability = Availability::Draining;
     let drained = run(&pool(4, vec![group("default", "", 1)]), &hosts, &even.placed);
     assert_eq!(counts(&drained), list(&[("b", 4)]));
+}
+
+#[test]
+fn a_pool_that_is_held_back_keeps_or_loses_its_agents_and_gets_no_more() {
+    let hosts = [HostSeed::new("a", "str"), HostSeed::new("b", "str")];
+    let even = run(&pool(4, vec![group("default", "", 1)]), &hosts, &Placed::default());
+    for (kind, expected, unplaced, why) in [
+        (RestraintKind::Cordon, vec![("a", 2), ("b", 2)], 4, "the pool is cordoned"),
+        (RestraintKind::Pause, vec![("a", 2), ("b", 2)], 4, "the pool is paused"),
+        (RestraintKind::Drain, vec![], 8, "the pool is draining"),
+    ] {
+        let mut spec = pool(8, vec![group("default", "", 1)]);
+        spec.restraint = Some(restraint(kind));
+        let held = run(&spec, &hosts, &even.placed);
+        assert_eq!((counts(&held), held.unplaced), (list(&expected), unplaced), "{kind}");
+        assert_eq!(held.reasons(), [format!("2 hosts: {why}")]);
+        spec.replicas = 3;
+        let fewer = run(&spec, &hosts, &even.placed).placed.total();
+        assert_eq!(fewer, if kind == RestraintKind::Drain { 0 } else { 3 }, "{kind}");
+        spec.restraint = None;
+        assert_eq!(run(&spec, &hosts, &held.placed).placed.total(), 3, "it is over");
+    }
 }
 
 #[test]
@@ -154,10 +178,14 @@ fn the_keeper_of_the_last_registration_stays_where_it_was() {
 }
 
 fn any_host() -> impl Strategy<Value = HostSeed> {
-    (0..20_u32, 0..3_usize, 0..3_usize, 0..4_usize, prop::option::of(0..20_u32), 0..5_u32).prop_map(
+    (0..20_u32, 0..3_usize, 0..4_usize, 0..4_usize, prop::option::of(0..20_u32), 0..5_u32).prop_map(
         |(n, lab, availability, state, capacity, taken)| HostSeed {
-            availability: [Availability::Active, Availability::Paused, Availability::Draining]
-                [availability],
+            availability: [
+                Availability::Active,
+                Availability::Cordoned,
+                Availability::Paused,
+                Availability::Draining,
+            ][availability],
             state: [HostState::Ready, HostState::Ready, HostState::Disconnected, HostState::Down]
                 [state],
             capacity,
@@ -165,6 +193,18 @@ fn any_host() -> impl Strategy<Value = HostSeed> {
             ..HostSeed::new(&format!("h{n:02}"), ["str", "svc", "tk5"][lab])
         },
     )
+}
+
+fn restraint(kind: RestraintKind) -> Restraint {
+    Restraint {
+        kind,
+        by: "ann".into(),
+        reason: None,
+        since: At(0),
+        until: None,
+        deadline: None,
+        done: None,
+    }
 }
 
 fn any_hosts() -> impl Strategy<Value = Vec<HostSeed>> {
@@ -176,11 +216,22 @@ fn any_hosts() -> impl Strategy<Value = Vec<HostSeed>> {
 }
 
 fn any_pool() -> impl Strategy<Value = PoolSpec> {
-    (0..60_u32, 0..3_u32, 0..3_u32, prop::option::of(0..6_u32)).prop_map(|(n, w1, w2, max)| {
-        let mut second = group("second", "lab in (svc,tk5)", w2);
-        second.max_per_host = max;
-        pool(n, vec![group("first", "lab!=tk5", w1), second])
-    })
+    let held = prop::option::weighted(
+        0.3,
+        prop::sample::select(vec![
+            RestraintKind::Cordon,
+            RestraintKind::Pause,
+            RestraintKind::Drain,
+        ]),
+    );
+    (0..60_u32, 0..3_u32, 0..3_u32, prop::option::of(0..6_u32), held).prop_map(
+        |(n, w1, w2, max, held)| {
+            let mut second = group("second", "lab in (svc,tk5)", w2);
+            second.max_per_host = max;
+            let spec = pool(n, vec![group("first", "lab!=tk5", w1), second]);
+            PoolSpec { restraint: held.map(restraint), ..spec }
+        },
+    )
 }
 
 proptest! {
@@ -199,14 +250,18 @@ proptest! {
             if let Some(capacity) = host.capacity {
                 prop_assert!(here <= capacity.saturating_sub(host.taken));
             }
-            prop_assert!(host.availability != Availability::Draining || here == 0);
+            let drains = host.availability == Availability::Draining
+                || spec.restraint.as_ref().is_some_and(|r| r.kind == RestraintKind::Drain);
+            prop_assert!(!drains || here == 0);
             for group in &spec.groups {
                 let count = placement.placed.count(&host.name, &group.name);
                 prop_assert!(count <= group.max_per_host.unwrap_or(u32::MAX));
                 prop_assert!(count == 0 || group.selector.unmet(&host.labels).is_none());
                 prop_assert!(count == 0 || group.weight > 0);
                 // Nothing new goes where nothing new may go.
-                let may = host.availability == Availability::Active && host.state != HostState::Down;
+                let may = host.availability == Availability::Active
+                    && host.state != HostState::Down
+                    && spec.restraint.is_none();
                 prop_assert!(may || count <= prior.count(&host.name, &group.name));
             }
         }

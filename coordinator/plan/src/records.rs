@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use fleet_model::{
-    At, Availability, CredentialName, GroupName, HostName, Labels, Order, PoolName, PoolSpec,
+    At, CredentialName, GroupName, HostName, Labels, Order, PoolName, PoolSpec, Restraint,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::pace::Moves;
 
 /// A host as the operator and its enrolment made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,8 +16,9 @@ pub struct HostRecord {
     pub name: HostName,
     /// Labels given with the invitation, `lab` among them; they win over the host's own.
     pub labels: Labels,
-    /// What the operator lets it do.
-    pub availability: Availability,
+    /// An operator holds it back.
+    #[serde(default)]
+    pub restraint: Option<Restraint>,
     /// When it was first invited.
     pub invited: At,
     /// When it joined; absent: not yet.
@@ -34,6 +37,10 @@ pub struct Placed {
     pub by_host: BTreeMap<HostName, BTreeMap<GroupName, u32>>,
     /// The host that keeps a group's last registration when the group has no agent.
     pub keeper: BTreeMap<GroupName, HostName>,
+    /// Where it is not so yet. Stored as well: after a restart the agents that were leaving are not
+    /// known until their hosts have reported.
+    #[serde(default, skip_serializing_if = "Moves::is_empty")]
+    pub moving: Moves,
 }
 
 impl Placed {
@@ -52,9 +59,11 @@ impl Placed {
         self.by_host.values().flat_map(BTreeMap::values).sum()
     }
 
-    /// True when `host` has a part in this pool: agents or the keeper's duty.
+    /// True when `host` has a part in this pool: agents, also such that leave, or the keeper's duty.
     pub fn involves(&self, host: &HostName) -> bool {
-        self.by_host.contains_key(host) || self.keeper.values().any(|keeper| keeper == host)
+        self.by_host.contains_key(host)
+            || self.moving.contains_key(host)
+            || self.keeper.values().any(|keeper| keeper == host)
     }
 
     pub(crate) fn set(&mut self, host: &HostName, group: &GroupName, count: u32) {

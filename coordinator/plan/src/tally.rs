@@ -11,12 +11,14 @@ pub struct PoolCounts {
     pub busy: u32,
     /// Kept, on their way to be online.
     pub starting: u32,
-    /// Kept, and in need of a look: failed, disabled by somebody else, on a full disk.
+    /// Kept, and in need of a look: failed, disabled by somebody else.
     pub failed: u32,
     /// Drained or removed at their job's end.
     pub leaving: u32,
     /// On hosts that are Down.
     pub unknown: u32,
+    /// Kept, and without jobs for a while.
+    pub paused: u32,
     /// Kept aside. Others have their places, so they are in no total.
     pub quarantined: u32,
 }
@@ -29,7 +31,7 @@ impl PoolCounts {
 
     /// All of them.
     pub fn total(&self) -> u32 {
-        self.ready() + self.starting + self.failed + self.leaving + self.unknown
+        self.ready() + self.starting + self.failed + self.leaving + self.unknown + self.paused
     }
 
     /// The pool is as asked for: that many online, nothing else.
@@ -49,9 +51,8 @@ impl PoolCounts {
             (Intent::Drain | Intent::Remove, _) => &mut self.leaving,
             (Intent::Keep, Phase::Idle) => &mut self.idle,
             (Intent::Keep, Phase::Busy) => &mut self.busy,
-            (Intent::Keep, Phase::Failed | Phase::DisabledElsewhere | Phase::Paused) => {
-                &mut self.failed
-            }
+            (Intent::Keep, Phase::Paused) => &mut self.paused,
+            (Intent::Keep, Phase::Failed | Phase::DisabledElsewhere) => &mut self.failed,
             (Intent::Keep, _) => &mut self.starting,
         })
     }
@@ -67,4 +68,9 @@ impl PoolCounts {
             *count = count.saturating_sub(1);
         }
     }
+}
+
+/// It takes a place: what only holds a registration or is kept aside does not.
+pub(crate) fn takes_place(agent: &AgentStatus) -> bool {
+    !agent.placeholder && agent.phase != Phase::Quarantined
 }

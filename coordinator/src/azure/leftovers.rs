@@ -8,7 +8,7 @@ use std::{
 
 use azdo::{AgentQuery, AgentRow, AgentStatus, Client, Error, Reply, TaskAgent};
 use coordinator_plan::{MarkedRow, RowStep, may_go, next_step, offers};
-use fleet_model::{At, OwnerMark, RowState};
+use fleet_model::{Assigned, At, OwnerMark, RowState};
 use tokio::time::Instant;
 
 use super::{
@@ -162,10 +162,11 @@ pub(super) fn state(row: &AgentRow) -> RowState {
         agent_id: row.id,
         enabled: row.enabled,
         online: is_online(row.status),
-        assigned: row
-            .assigned_request
-            .as_ref()
-            .map(|job| (job.request_id, job.job_name.clone().unwrap_or_default())),
+        assigned: row.assigned_request.as_ref().map(|job| Assigned {
+            request_id: job.request_id,
+            job: job.job_name.clone().unwrap_or_default(),
+            run_url: job.run_url().map(str::to_owned),
+        }),
     }
 }
 
@@ -180,7 +181,7 @@ fn marked(row: &TaskAgent) -> MarkedRow {
             enabled: row.enabled,
             online: is_online(row.status),
             assigned: assigned
-                .map(|job| (job.request_id, job.job_name.clone().unwrap_or_default())),
+                .map(|job| Assigned::new(job.request_id, job.job_name.clone().unwrap_or_default())),
         },
         since: since.and_then(|at| u64::try_from(at.as_millisecond()).ok()).map(At),
         owner: row.capability(OwnerMark::CAPABILITY).and_then(|mark| mark.parse().ok()),

@@ -21,7 +21,8 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    book::Book, credentials::Vault, fleet_loop::FleetHandle, metrics::Metrics, records::Orphan,
+    book::Book, clock::Clock, credentials::Vault, fleet_loop::FleetHandle, metrics::Metrics,
+    records::Orphan,
 };
 pub(crate) use check::{Check, check};
 use poll::Poller;
@@ -140,6 +141,7 @@ struct Shared {
     vault: Arc<Vault>,
     metrics: Arc<Metrics>,
     settings: AzureSettings,
+    clock: Clock,
 }
 
 /// Looks at everything in `targets` until it is stopped.
@@ -149,9 +151,10 @@ pub(crate) async fn watch_azure(
     vault: Arc<Vault>,
     metrics: Arc<Metrics>,
     settings: AzureSettings,
+    clock: Clock,
     stop: CancellationToken,
 ) {
-    let shared = Shared { handle, vault, metrics, settings };
+    let shared = Shared { handle, vault, metrics, settings, clock };
     let tasks = TaskTracker::new();
     let mut running: BTreeMap<JobKey, (CancellationToken, watch::Sender<Job>)> = BTreeMap::new();
     loop {

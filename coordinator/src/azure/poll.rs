@@ -82,10 +82,10 @@ impl Poller {
         let work = self.work.borrow_and_update().clone();
         let client = self.client()?;
         let pool_id = self.find_pool(&client).await?;
-        let asked_at = Instant::now();
-        let asked = client.agent_rows(pool_id).await;
-        self.count("list", asked.as_ref().err());
-        let reply = match asked {
+        let (asked_at, asked) = (Instant::now(), self.shared.clock.now());
+        let answer = client.agent_rows(pool_id).await;
+        self.count("list", answer.as_ref().err());
+        let reply = match answer {
             Ok(reply) => reply,
             Err(error) => {
                 // The pool may have been deleted and made anew with another id.
@@ -97,7 +97,7 @@ impl Poller {
         };
         let rows = rows(&reply.value);
         for pool in &work.pools {
-            self.say(AzureEvent::Rows { pool: pool.clone(), rows: rows.clone() }).await;
+            self.say(AzureEvent::Rows { pool: pool.clone(), rows: rows.clone(), asked }).await;
         }
         let place = Place { client, pool_id };
         match reply.pace.retry_after {

@@ -11,9 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coordinator_plan::{Fleet, FleetEvent, HostEntry, HostRecord, Placed, Saved};
-use fleet_model::{
-    AgentStatus, At, Availability, HostName, HostReport, Intent, PoolName, PoolSpec,
-};
+use fleet_model::{AgentStatus, At, HostName, HostReport, Intent, PoolName, PoolSpec};
 use fleet_proto::convert::Hello;
 
 use super::{
@@ -114,7 +112,7 @@ impl State {
         let mut record = known.unwrap_or_else(|| HostRecord {
             name: name.clone(),
             labels: hello.facts.labels.clone(),
-            availability: Availability::Active,
+            restraint: None,
             invited: turn.now,
             joined: None,
             keys: Vec::new(),
@@ -197,7 +195,11 @@ impl State {
         let pools: Vec<PoolName> = old.pool_names().cloned().collect();
         for pool in pools {
             if let Some(view) = old.pool_view(&pool) {
-                let event = FleetEvent::Rows { pool: pool.clone(), rows: view.rows.clone() };
+                let event = FleetEvent::Rows {
+                    pool: pool.clone(),
+                    rows: view.rows.clone(),
+                    shows: At::default(),
+                };
                 self.fleet.apply(event, turn.now);
             }
             self.watchers.touch(Watched::Pool(pool), turn.now);

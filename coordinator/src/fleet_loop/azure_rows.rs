@@ -17,14 +17,20 @@ use crate::store::NewEvent;
 impl State {
     pub(crate) fn take_azure(&mut self, event: AzureEvent, turn: &mut Turn) {
         match event {
-            AzureEvent::Rows { pool, rows } => self.take_rows(pool, rows, turn),
+            AzureEvent::Rows { pool, rows, asked } => self.take_rows(pool, rows, asked, turn),
             AzureEvent::Trouble { pool, trouble } => self.take_trouble(pool, trouble, turn),
             AzureEvent::OrphanEnded { id, end } => self.forget_orphan(&id, end, turn),
             AzureEvent::Marked { pools, number, rows } => self.marked(&pools, number, &rows, turn),
         }
     }
 
-    fn take_rows(&mut self, pool: PoolName, rows: BTreeMap<AgentName, RowState>, turn: &mut Turn) {
+    fn take_rows(
+        &mut self,
+        pool: PoolName,
+        rows: BTreeMap<AgentName, RowState>,
+        asked: At,
+        turn: &mut Turn,
+    ) {
         let Some(view) = self.fleet.pool_view(&pool) else { return };
         let over = view.trouble.is_some();
         let mut by_host: BTreeMap<HostName, Vec<Row>> = BTreeMap::new();
@@ -56,8 +62,11 @@ impl State {
             turn.event(NewEvent::new(turn.now, "azure.ok", SELF).pool(&pool).says(said));
         }
         self.watchers.touch(Watched::Pool(pool.clone()), turn.now);
-        // No decision follows from rows alone: placement asks hosts, not Azure.
-        self.fleet.apply(FleetEvent::Rows { pool: pool.clone(), rows }, turn.now);
+        let stale = i64::try_from(self.settings.azure_stale.as_millis()).unwrap_or(i64::MAX);
+        let event = FleetEvent::Rows { pool: pool.clone(), rows, shows: asked.moved(-stale) };
+        // No placement follows from rows alone, for it asks hosts, not Azure. The end of a pause may.
+        self.fleet.apply(event, turn.now);
+        turn.decide |= !self.fleet.restraint_steps(turn.now).is_empty();
         self.wish_for_marks(&pool, turn);
     }
 

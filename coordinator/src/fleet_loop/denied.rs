@@ -23,6 +23,28 @@ pub enum Denied {
         /// What there is.
         known: Vec<String>,
     },
+    /// No host is in such a lab.
+    #[error(
+        "no host is in lab {lab:?}; {}",
+        list("labs", known, "agentctl host invite HOST --lab LAB")
+    )]
+    UnknownLab {
+        /// As asked.
+        lab: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// There is nothing of that name that could be held back.
+    #[error(
+        "there is neither a host nor a pool {name:?}; {}",
+        list("names", known, "agentctl host invite")
+    )]
+    NeitherHostNorPool {
+        /// As asked.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
     /// No host keeps such an agent.
     #[error("there is no agent {0:?}; `agentctl get agents` lists them all")]
     UnknownAgent(String),

@@ -1,11 +1,11 @@
 //! Everything that may happen to the loop. Reading this enum is reading what the coordinator does.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use coordinator_plan::MarkedRow;
 use fleet_model::{
-    AgentName, AgentOrder, At, CredentialName, Forced, GroupSpec, HostName, HostReport, Labels,
-    Order, PoolName, PoolSpec, Reason, RowState,
+    AgentName, AgentOrder, At, AtDeadline, CredentialName, Forced, GroupSpec, HostName, HostReport,
+    Labels, Order, PoolName, PoolSpec, Reason, RestraintKind, RowState,
 };
 use fleet_proto::{convert::Hello, v1};
 use tokio::sync::oneshot;
@@ -65,6 +65,7 @@ pub(crate) enum Request {
     RemoveHost { host: String, force: bool, by: String, reply: Reply<()> },
     SetCredential { credential: NewCredential, by: String, reply: Reply<()> },
     Tidy { pool: Option<String>, dry_run: bool, by: String, reply: Reply<Vec<v1::TidyPool>> },
+    Restrain { ask: Box<Restrain>, by: String, reply: Reply<v1::RestrainResponse> },
     OrderAgent { order: AgentOrder, reply: Reply<v1::Agent> },
     Status { reply: Reply<v1::GetStatusResponse> },
     Pools { pool: Option<String>, reply: Reply<Vec<v1::Pool>> },
@@ -96,8 +97,8 @@ pub(crate) struct Key {
 
 /// What Azure says.
 pub(crate) enum AzureEvent {
-    /// All rows of a pool.
-    Rows { pool: PoolName, rows: BTreeMap<AgentName, RowState> },
+    /// All rows of a pool, as asked for at that moment.
+    Rows { pool: PoolName, rows: BTreeMap<AgentName, RowState>, asked: At },
     /// It cannot be asked, or (none) it can again.
     Trouble { pool: PoolName, trouble: Option<String> },
     /// A row that was to go is gone, or stays.
@@ -140,6 +141,41 @@ pub(crate) struct Invitation {
     pub(crate) labels: Labels,
     pub(crate) token_hash: String,
     pub(crate) expires: At,
+}
+
+/// Hold something back, or no longer.
+#[derive(Debug, Clone)]
+pub(crate) struct Restrain {
+    pub(crate) whom: Whom,
+    pub(crate) verb: RestrainVerb,
+    pub(crate) reason: Option<Reason>,
+    /// It ends by itself after that.
+    pub(crate) lasts: Option<Duration>,
+    /// By when it should be done, and what happens if it is not.
+    pub(crate) deadline: Option<(Duration, AtDeadline)>,
+    /// Only say what would change.
+    pub(crate) dry_run: bool,
+}
+
+/// Whom an operator names.
+#[derive(Debug, Clone)]
+pub(crate) enum Whom {
+    /// A host or a pool.
+    Named(String),
+    Host(String),
+    Pool(String),
+    /// All hosts of a lab.
+    Lab(String),
+}
+
+/// What is asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RestrainVerb {
+    Begin(RestraintKind),
+    /// Ends a cordon or a drain.
+    Uncordon,
+    /// Ends a pause.
+    Resume,
 }
 
 /// How much an operator means it.

@@ -1,7 +1,7 @@
 //! Operators invite and remove hosts.
 
 use coordinator_plan::{FleetEvent, HostRecord};
-use fleet_model::{Availability, HostName, Labels};
+use fleet_model::{HostName, Labels};
 
 use super::{denied::Denied, event::Invitation, state::State, turn::Turn, watchers::Watched};
 use crate::{
@@ -37,7 +37,7 @@ impl State {
         let mut record = old.unwrap_or_else(|| HostRecord {
             name: host.clone(),
             labels: Labels::new(),
-            availability: Availability::Active,
+            restraint: None,
             invited: turn.now,
             joined: None,
             keys: Vec::new(),

@@ -25,6 +25,7 @@ mod outbox;
 mod pools;
 mod refusals;
 mod requests;
+mod restrain;
 mod sessions;
 mod state;
 mod summary;
@@ -47,7 +48,7 @@ use crate::{
 pub use denied::Denied;
 pub(crate) use event::{
     AzureEvent, Enrol, Event, Filter, Grant, Insist, Invitation, Key, Kinds, LogPlace,
-    NewCredential, NewPool, Request, RowEnd, SessionEvent,
+    NewCredential, NewPool, Request, Restrain, RestrainVerb, RowEnd, SessionEvent, Whom,
 };
 use fleet_model::At;
 use fleet_proto::logging::Report;
@@ -161,7 +162,12 @@ impl FleetLoop {
         self.state.settle_contests(&mut turn);
         self.state.give_up_waiting(now);
         self.state.finish_adoption(&mut turn);
-        let decision = if turn.decide || idle { self.state.decide(&mut turn) } else { None };
+        let decision = if turn.decide || idle {
+            self.state.take_restraint_steps(&mut turn);
+            self.state.decide(&mut turn)
+        } else {
+            None
+        };
         if let Some(decision) = &decision {
             self.lease_ends = decision.wake_after.map(|wait| now + wait);
         }

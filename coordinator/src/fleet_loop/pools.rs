@@ -40,8 +40,8 @@ impl State {
         turn: &mut Turn,
     ) -> Result<impl FnOnce(&mut State) -> v1::Pool + use<>, Denied> {
         self.writable()?;
-        // A leave is given by scaling and deleting, with an event each.
-        let spec = PoolSpec { forced: None, ..new.spec };
+        // A leave is given by scaling and deleting, a restraint by draining, with an event each.
+        let spec = PoolSpec { forced: None, restraint: None, ..new.spec };
         let name = spec.name.clone();
         self.check_new(&spec)?;
         let secret_known = self.book.credentials.contains_key(&spec.credential);

@@ -48,6 +48,10 @@ impl State {
             Request::Tidy { pool, dry_run, by, reply } => {
                 self.tidy(pool.as_deref(), dry_run, by, reply, turn);
             }
+            Request::Restrain { ask, by, reply } => {
+                let done = self.restrain(*ask, &by, turn);
+                turn.settle(reply, done);
+            }
             Request::OrderAgent { order, reply } => self.order_agent(order, reply),
             // Looks come after the changes of the same turn, so that one sees what one did.
             Request::Status { reply } => {

@@ -92,7 +92,7 @@ async fn fleet() -> Fleet {
     let host = coordinator_plan::HostRecord {
         name: host(),
         labels: Default::default(),
-        availability: fleet_model::Availability::Active,
+        restraint: None,
         invited: At(0),
         joined: Some(At(0)),
         keys: vec![KEY.into()],

@@ -2,7 +2,8 @@
 
 use coordinator_plan::{Fleet, HostEntry};
 use fleet_model::{
-    AgentName, AgentStatus, Condition, ConditionKind, CredentialRef, HostName, HostState, PoolName,
+    AgentName, AgentStatus, Availability, Condition, ConditionKind, CredentialRef, HostName,
+    HostState, PoolName,
 };
 use fleet_proto::{convert::timestamp, v1};
 
@@ -81,6 +82,7 @@ impl Views<'_> {
                 leaving: counts.leaving,
                 unknown: counts.unknown,
                 quarantined: counts.quarantined,
+                paused: counts.paused,
             }),
             unplaced: view.unplaced,
             unplaced_reasons: view.reasons.to_vec(),
@@ -88,6 +90,7 @@ impl Views<'_> {
             troubles: troubles.collect(),
             credential: self.credential(&view.spec.credential),
             azure_seen: view.azure_seen.map(timestamp),
+            waiting: view.placed.waiting(),
         })
     }
 
@@ -110,13 +113,14 @@ impl Views<'_> {
         let agents = || entry.agents.values().filter(|agent| !agent.placeholder);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let facts = entry.facts.as_ref();
+        let restraint = entry.record.restraint.as_ref();
         v1::Host {
             name: name.to_string(),
             lab: lab(entry),
             labels: entry.labels.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
             state: v1::HostState::from(entry.state()).into(),
             since: Some(timestamp(entry.since)),
-            availability: v1::Availability::from(entry.record.availability).into(),
+            availability: v1::Availability::from(Availability::under(restraint)).into(),
             capacity: facts.and_then(|facts| facts.capacity),
             version: facts.map(|facts| facts.version.clone()).unwrap_or_default(),
             engine: facts.map(|facts| facts.engine.clone()).unwrap_or_default(),
@@ -128,6 +132,7 @@ impl Views<'_> {
             certificate_expires: entry.record.certificate_expires.map(timestamp),
             disks: entry.disks.iter().cloned().map(Into::into).collect(),
             caches: entry.caches.iter().cloned().map(Into::into).collect(),
+            restraint: restraint.cloned().map(Into::into),
         }
     }
 
@@ -150,6 +155,7 @@ impl Views<'_> {
             online: row.map(|row| row.online),
             enabled: row.map(|row| row.enabled),
             stale: entry.state() != HostState::Ready,
+            run_url: row.and_then(|row| row.assigned.as_ref()?.run_url.clone()).unwrap_or_default(),
         }
     }
 }

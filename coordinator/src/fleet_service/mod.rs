@@ -6,6 +6,7 @@ mod groups;
 mod history;
 mod invite;
 mod logs;
+mod restrain;
 mod watch;
 
 use std::sync::Arc;
@@ -208,6 +209,14 @@ impl FleetService for Operators {
         let pool = given(pool);
         let pools = self.0.handle.ask(|reply| Ask::Tidy { pool, dry_run, by, reply }).await?;
         Ok(Response::new(v1::TidyResponse { pools }))
+    }
+
+    async fn restrain(
+        &self,
+        request: Request<v1::RestrainRequest>,
+    ) -> Answer<v1::RestrainResponse> {
+        let by = operator(&request)?;
+        Ok(Response::new(restrain::restrain(&self.0, request.into_inner(), by).await?))
     }
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {

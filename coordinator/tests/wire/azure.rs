@@ -17,7 +17,7 @@ use crate::{
 
 const TOKEN: &str = "pat-of-nightly";
 
-async fn sim() -> SimHandle {
+pub(crate) async fn sim() -> SimHandle {
     let pat = |token: &str, role| PatForm {
         token: token.into(),
         role,
@@ -41,7 +41,7 @@ async fn row(sim: &SimHandle, name: &str) -> i64 {
 }
 
 /// A host that says it keeps one agent with this row.
-async fn host_with_agent(bench: &mut Bench, sim: &SimHandle) -> (Session, i64) {
+pub(crate) async fn host_with_agent(bench: &mut Bench, sim: &SimHandle) -> (Session, i64) {
     let host = Host::join(bench, "h1", "svc").await;
     bench.create_pool("nightly", "lab=svc", &sim.base_url()).await;
     let id = row(sim, "nightly-h1-01").await;
@@ -53,6 +53,11 @@ async fn host_with_agent(bench: &mut Bench, sim: &SimHandle) -> (Session, i64) {
     report.agents[0].agent_id = Some(id);
     session.report(&report).await;
     (session, id)
+}
+
+pub(crate) async fn set_enabled(sim: &SimHandle, id: i64, name: &str, enabled: bool) {
+    let pool = sim.pool_id("nightly").expect("the pool");
+    client(sim).set_enabled(pool, id, name, enabled).await.expect("changed");
 }
 
 async fn next_row(session: &mut Session, wanted: impl Fn(&v1::Row) -> bool) -> v1::Row {
@@ -72,12 +77,12 @@ async fn what_azure_says_reaches_operators_and_the_host_of_the_agent() {
     let (mut session, id) = host_with_agent(&mut bench, &sim).await;
     let seen = next_row(&mut session, |row| row.agent_id == id).await;
     assert_eq!((seen.agent.as_str(), seen.enabled, seen.online), ("nightly-h1-01", true, false));
-    let pool = sim.pool_id("nightly").expect("the pool");
-    client(&sim).set_enabled(pool, id, "nightly-h1-01", false).await.expect("disabled");
+    set_enabled(&sim, id, "nightly-h1-01", false).await;
     next_row(&mut session, |row| !row.enabled).await;
     let agents = bench.operator.list_agents(v1::ListAgentsRequest::default()).await;
     let agents = agents.expect("a list").into_inner().agents;
     assert_eq!((agents[0].online, agents[0].enabled), (Some(false), Some(false)));
+    let pool = sim.pool_id("nightly").expect("the pool");
     client(&sim).delete_agent(pool, id).await.expect("deleted");
     next_row(&mut session, |row| row.gone).await;
 }

@@ -12,6 +12,7 @@ mod logs;
 mod operators;
 mod page;
 mod recovery;
+mod restrain;
 mod sessions;
 mod setup;
 mod support;

@@ -168,14 +168,18 @@ impl Bench {
         wait_in(&mut watch, wanted).await
     }
 
-    pub(crate) async fn wait_host(&mut self, host: &str, wanted: impl Fn(&v1::Host) -> bool) {
+    pub(crate) async fn wait_host(
+        &mut self,
+        host: &str,
+        wanted: impl Fn(&v1::Host) -> bool,
+    ) -> v1::Host {
         let request =
             v1::WatchRequest { hosts: true, host: host.into(), ..v1::WatchRequest::default() };
         let found = |change: &Change| match change {
-            Change::Host(host) if wanted(host) => Some(()),
+            Change::Host(host) if wanted(host) => Some(host.clone()),
             _ => None,
         };
-        self.wait(request, found).await;
+        self.wait(request, found).await
     }
 
     pub(crate) async fn wait_pool(

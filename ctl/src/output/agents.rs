@@ -24,6 +24,7 @@ impl Listed for Agent {
         Column::wide("AGENT-ID", |a, _| Line::or_dash(a.agent_id)),
         Column::wide("AZURE", |a, _| azure(a)),
         Column::wide("DISK", |a, _| Line::or_dash(a.disk_bytes.map(readable))),
+        Column::wide("RUN", |a, _| Line::or_dash(a.run_url.as_deref())),
         Column::wide("WHY", |a, _| why(a)),
     ];
 

@@ -18,6 +18,10 @@ impl Listed for Host {
         Column::number("BUSY", |h, _| h.busy.into()),
         Column::number("CAPACITY", |h, _| Line::or_dash(h.capacity)),
         Column::text("TROUBLE", |h, _| trouble(h)),
+        Column::wide("HELD-BACK", |h, now| {
+            let sentence = h.restraint.as_ref().map(|r| r.sentence(&h.availability, now));
+            Line::or_dash(sentence)
+        }),
         Column::wide("VERSION", |h, _| Line::or_dash(h.version.as_deref())),
         Column::wide("ENGINE", |h, _| Line::or_dash(h.engine.as_deref())),
         Column::wide("APPLIED", |h, _| Line::or_dash(h.applied)),

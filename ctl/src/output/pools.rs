@@ -25,6 +25,8 @@ impl Listed for Pool {
         Column::number("LEAVING", |p, _| p.leaving.into()),
         Column::text("CREDENTIAL", |p, now| credential(&p.credential, now)),
         Column::text("TROUBLE", |p, _| trouble(p)),
+        Column::wide("PAUSED", |p, _| p.paused.into()),
+        Column::wide("AVAILABILITY", |p, _| p.availability.as_str().into()),
         Column::wide("AZURE", |p, _| format!("{}/{}", p.azure_url, p.azure_pool).into()),
         Column::wide("AZURE-SEEN", |p, now| when::age(p.azure_seen, now).into()),
         Column::wide("GROUPS", |p, _| shares(p)),

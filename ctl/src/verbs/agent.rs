@@ -19,7 +19,7 @@ use crate::{
     help,
     names::{Kind, ask_about},
     output, wait,
-    wait::Waiting,
+    wait::{Scope, Waiting},
     when,
 };
 
@@ -159,7 +159,8 @@ impl Common {
             }
         };
         let goal = Goal::Agent(name.clone(), goal);
-        let (took, standing) = wait::until(&session, &status.pool, goal, &self.waiting).await?;
+        let (scope, limit) = (Scope::Pool(status.pool), Some(self.waiting.timeout));
+        let (took, standing) = wait::until(&session, scope, goal, limit).await?;
         let took = when::short(took.try_into().unwrap_or_default());
         output::print(&format!("{name}: {} after {took}\n", standing.line))
     }

@@ -13,6 +13,7 @@ pub(crate) mod janitor;
 pub(crate) mod logs;
 pub(crate) mod pool;
 pub(crate) mod pool_create;
+pub(crate) mod restrain;
 pub(crate) mod scale;
 pub(crate) mod status;
 mod watch;

@@ -13,7 +13,7 @@ use crate::{
     help,
     names::{Kind, ask_about},
     output, view, wait,
-    wait::Waiting,
+    wait::{Scope, Waiting},
     when,
 };
 
@@ -82,7 +82,8 @@ impl Delete {
             let order = order.unwrap_or_default();
             return output::print(&format!("pool {}: deletion accepted{order}\n", self.name));
         }
-        let (took, _) = wait::until(&session, &self.name, Goal::Gone, &self.waiting).await?;
+        let (scope, limit) = (Scope::Pool(self.name.clone()), Some(self.waiting.timeout));
+        let (took, _) = wait::until(&session, scope, Goal::Gone, limit).await?;
         let took = when::short(took.try_into().unwrap_or_default());
         output::print(&format!("pool {} deleted, nothing left after {took}\n", self.name))
     }

@@ -14,7 +14,7 @@ use crate::{
     help,
     names::{Kind, ask_about},
     output, view, wait,
-    wait::Waiting,
+    wait::{Scope, Waiting},
     when,
 };
 
@@ -63,7 +63,8 @@ impl Scale {
             return output::print(&format!("{step}, accepted{}\n", order.unwrap_or_default()));
         }
         let goal = Goal::Scaled(wanted);
-        let (took, standing) = wait::until(&session, &self.pool, goal, &self.waiting).await?;
+        let (scope, limit) = (Scope::Pool(self.pool), Some(self.waiting.timeout));
+        let (took, standing) = wait::until(&session, scope, goal, limit).await?;
         let took = when::short(took.try_into().unwrap_or_default());
         output::print(&format!("{step}, {} after {took}\n", standing.line))
     }

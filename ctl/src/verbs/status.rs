@@ -102,7 +102,8 @@ impl Fleet {
     /// What somebody should look at, in words.
     fn attention(&self, now: Timestamp) -> String {
         let hosts = self.hosts.iter().flat_map(|host| host_lines(host, now));
-        let lines: Vec<String> = self.pools.iter().flat_map(pool_lines).chain(hosts).collect();
+        let lines: Vec<String> =
+            self.pools.iter().flat_map(|pool| pool_lines(pool, now)).chain(hosts).collect();
         if lines.is_empty() {
             return String::new();
         }
@@ -122,8 +123,11 @@ fn section<T>(items: &[T], columns: &'static [Column<T>], now: Timestamp, none: 
     Table::new(columns, false).render(items, true, now)
 }
 
-fn pool_lines(pool: &Pool) -> Vec<String> {
-    let mut lines: Vec<String> = pool.troubles.iter().map(|t| sentence(&pool.name, t)).collect();
+fn pool_lines(pool: &Pool, now: Timestamp) -> Vec<String> {
+    let held = pool.restraint.as_ref().map(|r| r.sentence(&pool.availability, now));
+    let mut lines: Vec<String> =
+        held.map(|held| format!("{} is {held}", pool.name)).into_iter().collect();
+    lines.extend(pool.troubles.iter().map(|t| sentence(&pool.name, t)));
     if pool.unplaced > 0 {
         let agents = words::count(pool.unplaced, "agent");
         let why = pool.unplaced_reasons.join("; ");
@@ -148,7 +152,9 @@ fn sentence(pool: &str, trouble: &Condition) -> String {
 }
 
 fn host_lines(host: &Host, now: Timestamp) -> Vec<String> {
-    let mut lines = Vec::new();
+    let held = host.restraint.as_ref().map(|r| r.sentence(&host.availability, now));
+    let mut lines: Vec<String> =
+        held.map(|held| format!("{} is {held}", host.name)).into_iter().collect();
     if matches!(host.state.as_str(), "Down" | "Disconnected") {
         let age = when::age(host.since, now);
         lines.push(format!(

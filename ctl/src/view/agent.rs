@@ -37,6 +37,8 @@ pub(crate) struct Agent {
     pub(crate) quarantine: Option<Quarantine>,
     /// What it takes on its host's disks, without what it shares; null: not measured (yet).
     pub(crate) disk_bytes: Option<u64>,
+    /// The page of the run that its job belongs to; null: not known.
+    pub(crate) run_url: Option<String>,
 }
 
 /// Why and how long an agent is kept aside.
@@ -85,6 +87,7 @@ impl From<v1::Agent> for Agent {
             placeholder: status.placeholder,
             quarantine: status.quarantine.map(Quarantine::from),
             disk_bytes: status.disk_bytes,
+            run_url: some(wire.run_url),
         }
     }
 }

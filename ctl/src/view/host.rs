@@ -6,7 +6,7 @@ use fleet_proto::v1;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Condition, Order, some};
+use super::{Condition, Order, Restraint, some};
 use crate::{when, words};
 
 /// One host as `get hosts -o json` shows it.
@@ -19,6 +19,8 @@ pub(crate) struct Host {
     pub(crate) state: String,
     pub(crate) since: Option<Timestamp>,
     pub(crate) availability: String,
+    /// Who holds it back, why and how long; null: nobody.
+    pub(crate) restraint: Option<Restraint>,
     /// Most agents it takes; null: no limit of its own.
     pub(crate) capacity: Option<u32>,
     pub(crate) agents: u32,
@@ -89,6 +91,7 @@ impl From<v1::Host> for Host {
             state: words::host_state(wire.state),
             since: when::at(wire.since.as_ref()),
             availability: words::availability(wire.availability),
+            restraint: wire.restraint.map(Restraint::from),
             capacity: wire.capacity,
             agents: wire.agents,
             busy: wire.busy,

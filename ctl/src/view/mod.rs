@@ -8,6 +8,7 @@ mod host;
 mod leftover;
 mod line;
 mod pool;
+mod restraint;
 
 pub(crate) use agent::Agent;
 pub(crate) use event::Event;
@@ -16,6 +17,7 @@ pub(crate) use host::Host;
 pub(crate) use leftover::{Leftover, TidyPool};
 pub(crate) use line::{Line, LineKind};
 pub(crate) use pool::{Credential, Group, Placed, Pool};
+pub(crate) use restraint::Restraint;
 use serde::Serialize;
 
 /// Position in the fleet's history.

@@ -6,7 +6,7 @@ use fleet_proto::v1;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Condition, some};
+use super::{Condition, Restraint, some};
 use crate::{when, words};
 
 /// One pool as `get pools -o json` shows it.
@@ -25,10 +25,14 @@ pub(crate) struct Pool {
     pub(crate) starting: u32,
     pub(crate) failed: u32,
     pub(crate) leaving: u32,
+    /// Kept, and without jobs for a while.
+    pub(crate) paused: u32,
     /// Kept aside; others have their places.
     pub(crate) quarantined: u32,
     /// Wanted agents that no host can take.
     pub(crate) unplaced: u32,
+    /// Agents that start when others have left.
+    pub(crate) waiting: u32,
     pub(crate) unplaced_reasons: Vec<String>,
     pub(crate) placement: Vec<Placed>,
     pub(crate) troubles: Vec<Condition>,
@@ -41,6 +45,10 @@ pub(crate) struct Pool {
     pub(crate) groups: Vec<Group>,
     /// The leave to remove idle agents without Azure's word, as it was given last.
     pub(crate) forced: Option<Forced>,
+    /// `Active`, `Cordoned`, `Paused` or `Draining`.
+    pub(crate) availability: String,
+    /// Who holds it back, why and how long; null: nobody.
+    pub(crate) restraint: Option<Restraint>,
 }
 
 /// Who forced the removal of agents, why and when. It stands for an hour.
@@ -123,8 +131,10 @@ impl From<v1::Pool> for Pool {
             starting: counts.starting,
             failed: counts.failed,
             leaving: counts.leaving,
+            paused: counts.paused,
             quarantined: counts.quarantined,
             unplaced: wire.unplaced,
+            waiting: wire.waiting,
             unplaced_reasons: wire.unplaced_reasons,
             placement: wire.placement.into_iter().map(Placed::from).collect(),
             azure_seen: when::at(wire.azure_seen.as_ref()),
@@ -134,6 +144,8 @@ impl From<v1::Pool> for Pool {
             deleted: spec.deleted,
             groups: spec.groups.into_iter().map(Group::from).collect(),
             forced: spec.forced.map(Forced::from),
+            availability: words::availability_of(spec.restraint.as_ref()),
+            restraint: spec.restraint.map(Restraint::from),
         }
     }
 }

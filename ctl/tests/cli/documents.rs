@@ -92,13 +92,13 @@ const PROMISED: &[(&str, &str)] = &[
     (
         "agent",
         "name pool group host lab slot runtime phase since intent job why attempt agentId online \
-         enabled stale placeholder",
+         enabled stale placeholder runUrl",
     ),
     ("job", "name requestId since"),
     (
         "host",
         "name lab labels state since availability capacity agents busy version engine applied \
-         ordered certificateExpires conditions",
+         ordered certificateExpires conditions restraint",
     ),
     ("condition", "host pool kind message"),
     ("order", "term generation"),
@@ -106,9 +106,11 @@ const PROMISED: &[(&str, &str)] = &[
         "pool",
         "name azureUrl azurePool prefix desired ready idle busy starting failed leaving unplaced \
          unplacedReasons placement troubles credential azureSeen settleSeconds deleted groups \
-         forced",
+         forced paused availability restraint waiting",
     ),
     ("forced", "by reason at"),
+    ("restraint", "kind by reason since until deadline done"),
+    ("deadline", "at then passed"),
     ("placed", "host group replicas"),
     ("credential", "name fingerprint loaded expires"),
     (

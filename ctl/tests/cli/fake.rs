@@ -23,6 +23,8 @@ pub(crate) enum Act {
     Leaves(&'static str),
     /// An agent is gone.
     Gone(&'static str),
+    /// A host is changed in any way.
+    Host(&'static str, fn(&mut v1::Host)),
     /// The pool is changed in any way.
     Pool(&'static str, fn(&mut v1::Pool)),
     /// The pool is gone.
@@ -141,10 +143,13 @@ impl State {
             changes.extend(pools.map(Change::Pool));
         }
         if request.hosts {
-            changes.extend(self.all_hosts().into_iter().map(Change::Host));
+            let hosts = self.all_hosts().into_iter();
+            let asked = |h: &v1::Host| request.host.is_empty() || h.name == request.host;
+            changes.extend(hosts.filter(asked).map(Change::Host));
         }
         if request.agents {
-            let agents = self.agents.values().filter(|a| {
+            let on_host = |a: &&v1::Agent| request.host.is_empty() || a.host == request.host;
+            let agents = self.agents.values().filter(on_host).filter(|a| {
                 request.pool.is_empty() || a.status.as_ref().is_some_and(|s| s.pool == request.pool)
             });
             changes.extend(agents.cloned().map(Change::Agent));
@@ -168,6 +173,10 @@ impl State {
             Act::Gone(name) => {
                 let agent = self.agents.remove(name).unwrap();
                 (agent.status.unwrap().pool, Change::AgentRemoved(name.into()))
+            }
+            Act::Host(name, change) => {
+                self.change_host(name, change);
+                return Ok(self.host(name).map(Change::Host).into_iter().collect());
             }
             Act::Pool(name, change) => {
                 self.change_pool(name, change);
@@ -310,6 +319,15 @@ impl FleetService for Fake {
             return Err(Status::not_found(format!("there is no pool {}", request.pool)));
         }
         Ok(Response::new(v1::TidyResponse { pools: state.tidied.clone() }))
+    }
+
+    async fn restrain(
+        &self,
+        request: Request<v1::RestrainRequest>,
+    ) -> Answer<v1::RestrainResponse> {
+        let request = self.enter(request, "restrain")?;
+        let restrained = self.state().restrain(&request)?;
+        Ok(Response::new(v1::RestrainResponse { order: ORDER, restrained }))
     }
 
     async fn order_agent(

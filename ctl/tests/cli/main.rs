@@ -17,6 +17,7 @@ mod host;
 mod janitor;
 mod logs;
 mod pool;
+mod restrain;
 mod samples;
 mod scale;
 mod schema;

@@ -69,6 +69,7 @@ pub(crate) fn pool(name: &str, replicas: u32, selector: &str) -> v1::Pool {
         deleted: false,
         gone_groups: Vec::new(),
         forced: None,
+        restraint: None,
     };
     let credential = v1::CredentialStatus {
         credential: Some(v1::CredentialRef {
@@ -144,6 +145,7 @@ pub(crate) fn agent(pool: &str, host: &str, slot: u32, phase: Phase) -> v1::Agen
         online: Some(true),
         enabled: Some(true),
         stale: false,
+        run_url: String::new(),
     }
 }
 

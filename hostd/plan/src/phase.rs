@@ -98,13 +98,14 @@ impl Known {
         let assigned = self.rows.get(agent).and_then(|row| row.assigned.as_ref());
         match (&run.job, assigned) {
             (Some(job), assigned) => {
-                Some(Job { request_id: assigned.map(|(id, _)| *id), ..job.clone() })
+                Some(Job { request_id: assigned.map(|held| held.request_id), ..job.clone() })
             }
-            (None, Some((id, name))) if run.listener != Listener::Finished => {
+            (None, Some(held)) if run.listener != Listener::Finished => {
                 let known = self.statuses.get(agent).and_then(|status| status.job.as_ref());
-                let since =
-                    known.filter(|job| job.request_id == Some(*id)).map_or(now, |j| j.since);
-                Some(Job { name: name.clone(), request_id: Some(*id), since })
+                let since = known
+                    .filter(|job| job.request_id == Some(held.request_id))
+                    .map_or(now, |j| j.since);
+                Some(Job { name: held.job.clone(), request_id: Some(held.request_id), since })
             }
             _ => None,
         }
@@ -122,7 +123,7 @@ impl Known {
             return self.leaving(slot, step, run, has_job, now);
         }
         if let Some(pause) = &slot.pause {
-            return self.paused(slot, pause, run, has_job);
+            return self.paused(agent, slot, pause, run, has_job);
         }
         let Some(run) = run else { return self.waiting(slot, now) };
         let row = self.rows.get(agent);
@@ -152,26 +153,35 @@ impl Known {
     /// It is kept, and takes no jobs.
     fn paused(
         &self,
+        agent: &AgentName,
         slot: &Slot,
         pause: &Pause,
         run: Option<&Run>,
         has_job: bool,
     ) -> (Phase, String) {
-        let why = format!("paused: {}", pause.why);
+        let why = pause.words();
         let works = run.is_some_and(|run| run.listener == Listener::Working);
         if has_job || works {
             return (Phase::Busy, format!("a job runs; then {why}"));
         }
-        let enabled = slot.row.is_some() && pause.disabled != slot.row;
-        let trouble = self.azure.get(&slot.pool).filter(|_| enabled);
-        let more = match (trouble, run) {
-            (Some(trouble), Some(_)) => {
-                format!("; it may still be given a job, for Azure was not told: {}", trouble.why)
-            }
-            (_, Some(_)) => String::new(),
-            (_, None) => "; its next run waits".to_owned(),
+        let Some(run) = run else {
+            return (Phase::Paused, format!("{why}; its next run waits"));
         };
-        (Phase::Paused, format!("{why}{more}"))
+        let told = slot.row.is_some() && pause.disabled == slot.row;
+        if told || slot.row_disabled_elsewhere(self.rows.get(agent)) {
+            return (Phase::Paused, why);
+        }
+        // Until Azure has taken the disable it may give it a job.
+        let phase = match run.listener {
+            Listener::Listening | Listener::Finished => Phase::Idle,
+            Listener::Registering => Phase::Registering,
+            _ => Phase::Starting,
+        };
+        let azure = match self.azure.get(&slot.pool) {
+            Some(trouble) => format!("for Azure was not told: {}", trouble.why),
+            None => "until Azure has taken its disable".to_owned(),
+        };
+        (phase, format!("{why}; it may still be given a job, {azure}"))
     }
 
     fn leaving(

@@ -132,7 +132,7 @@ fn a_worker_or_a_list_that_cannot_be_read_holds_it_up() {
 #[test]
 fn a_sign_of_a_job_takes_it_back_until_it_is_asked_to_end() {
     let assigned = |story: &mut Story| {
-        let assigned = Some((5, "slipped in".to_owned()));
+        let assigned = Some(Assigned::new(5, "slipped in"));
         let state = RowState { agent_id: 1, enabled: true, online: true, assigned };
         story.tell(Event::Rows([(agent(1), Some(state))].into()));
     };

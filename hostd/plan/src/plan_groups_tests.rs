@@ -67,7 +67,7 @@ fn a_busy_agent_of_a_removed_group_works_to_its_jobs_end() {
     story.order(groups(&["default"], &["units"]));
     story.answer(&Outcome::Done);
     let row = RowId { pool_id: 1, agent_id: 2 };
-    let assigned = Some((7, "nightly".to_owned()));
+    let assigned = Some(Assigned::new(7, "nightly"));
     let state = RowState { agent_id: 2, enabled: false, online: true, assigned };
     for _ in 0..10 {
         let asked = story.answer(&Outcome::Row(RowRead::There(row, state.clone())));

@@ -25,7 +25,7 @@ fn none() -> Outcome {
 impl Story {
     /// The coordinator's watcher saw the row of agent 1.
     fn rows(&mut self, online: bool, job: Option<i64>) {
-        let assigned = job.map(|id| (id, format!("job {id}")));
+        let assigned = job.map(|id| Assigned::new(id, format!("job {id}")));
         let state = RowState { agent_id: 1, enabled: true, online, assigned };
         self.tell(Event::Rows([(agent(1), Some(state))].into()));
     }

@@ -55,7 +55,7 @@ fn a_job_that_slips_in_takes_the_removal_back() {
                     agent_id: 1,
                     enabled: false,
                     online: true,
-                    assigned: Some((5, "slipped in".into())),
+                    assigned: Some(Assigned::new(5, "slipped in")),
                 };
                 story.tell(Event::Rows([(agent(1), Some(state))].into()));
             }
@@ -242,4 +242,15 @@ fn only_what_others_go_by_is_stored_twice() {
     let stop = story.act();
     assert!(matches!(stop[..], [Action::Interrupt { .. }]), "{stop:?}");
     assert!(twice(&story), "a run that is asked to end");
+}
+
+/// A run was asked to end, ended and was removed; then hostd lost its newest ledger.
+#[test]
+fn a_stop_whose_end_was_lost_holds_no_slot_for_ever() {
+    let mut ledger = Story::idle(1).known.ledger;
+    ledger.slots.get_mut(&agent(1)).expect("its slot").stop_begun = true;
+    let host: HostName = "h".parse().expect("host");
+    let mut known = Known::new(host, BTreeSet::from([RuntimeKind::Docker]), ledger);
+    known.apply(Event::Listed { kind: RuntimeKind::Docker, runs: vec![] }, At(2_000_000));
+    assert!(!known.ledger.slots[&agent(1)].stop_begun);
 }

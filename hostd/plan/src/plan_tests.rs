@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_model::{
-    AgentName, Assignment, AzureTarget, CredentialRef, GroupAssignment, GroupName, HostName, Mode,
-    Order, Phase, PoolAssignment, PoolName, RowState, Template, Wanted,
+    AgentName, Assigned, Assignment, AzureTarget, CredentialRef, GroupAssignment, GroupName,
+    HostName, Mode, Order, Phase, PoolAssignment, PoolName, RowState, Template, Wanted,
     numbers::{AZURE_STALE, HANG_WATCHDOG, OFFLINE_GRACE, SETTLE},
 };
 
@@ -43,6 +43,7 @@ fn part(replicas: u32, placeholder: bool) -> PoolAssignment {
         wanted: Wanted::Groups([("default".parse().expect("group"), group)].into()),
         gone_groups: BTreeSet::new(),
         forced: None,
+        paused: None,
     }
 }
 
@@ -162,7 +163,7 @@ impl Story {
 }
 
 fn row(enabled: bool, online: bool, job: Option<i64>) -> Outcome {
-    let assigned = job.map(|id| (id, format!("job {id}")));
+    let assigned = job.map(|id| Assigned::new(id, format!("job {id}")));
     Outcome::Row(RowRead::There(ROW, RowState { agent_id: 1, enabled, online, assigned }))
 }
 
@@ -241,7 +242,7 @@ fn a_killed_agent_has_its_row_looked_at_before_it_starts_anew() {
 }
 
 fn row_of(online: bool, job: Option<i64>) -> Outcome {
-    let assigned = job.map(|id| (id, format!("job {id}")));
+    let assigned = job.map(|id| Assigned::new(id, format!("job {id}")));
     let own = RowId { pool_id: 1, agent_id: 1 };
     Outcome::Row(RowRead::There(own, RowState { agent_id: 1, enabled: true, online, assigned }))
 }

@@ -110,6 +110,12 @@ impl Known {
         for (agent, attempt) in missing {
             self.run_ended(&agent, attempt, None, now);
         }
+        // Of a run that was asked to end nothing may be left, and with the newest ledger the word of its
+        // end was lost.
+        for (agent, slot) in &mut self.ledger.slots {
+            let runs = self.runs.get(agent).is_some_and(Run::runs);
+            slot.stop_begun &= runs || slot.runtime != kind;
+        }
         let slots = &self.ledger.slots;
         let still_there = |key: &(AgentName, u32)| {
             listed.contains(key) || slots.get(&key.0).is_some_and(|slot| slot.runtime != kind)

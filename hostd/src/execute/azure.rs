@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use azdo::{
     AgentQuery, AgentStatus, Client, ClientConfig, Credential, Error, ProxyConfig, Reply, TaskAgent,
 };
-use fleet_model::{AgentName, AzureTarget, CredentialRef, OwnerMark, RowState};
+use fleet_model::{AgentName, Assigned, AzureTarget, CredentialRef, OwnerMark, RowState};
 use fleet_proto::logging::Report;
 use hostd_plan::{AzureFailure, RowId, RowRead};
 use secrecy::SecretString;
@@ -232,7 +232,7 @@ fn state(row: &TaskAgent) -> RowState {
         assigned: row
             .assigned_request
             .as_ref()
-            .map(|job| (job.request_id, job.job_name.clone().unwrap_or_default())),
+            .map(|job| Assigned::new(job.request_id, job.job_name.clone().unwrap_or_default())),
     }
 }
 

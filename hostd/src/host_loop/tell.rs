@@ -63,7 +63,7 @@ impl HostLoop {
             (Role::Quarantine, _) => "it goes into quarantine",
             (Role::Remove, _) => "it is to be removed",
             (Role::Hold, _) => "it is to stop and hold the group's last registration",
-            (Role::Run, Some(pause)) => &format!("it is paused, {}", pause.why),
+            (Role::Run, Some(pause)) => &format!("it is {}", pause.words()),
             (Role::Run, None) => "its removal was taken back meanwhile",
         };
         let message = format!("row {} is disabled at Azure by the fleet: {why}", row.agent_id);

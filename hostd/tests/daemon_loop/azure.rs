@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use fleet_model::{AgentName, RowState};
+use fleet_model::{AgentName, Assigned, RowState};
 use hostd::execute::{Azure, AzurePool, FoundRow};
 use hostd_plan::{AzureFailure, RowId, RowRead};
 
@@ -126,7 +126,7 @@ impl Azure for FakeAzure {
                 agent_id: id,
                 enabled: !state.disabled.contains(&id),
                 online: state.online.contains(&id),
-                assigned: state.jobs.get(&id).map(|request| (*request, "job".to_owned())),
+                assigned: state.jobs.get(&id).map(|request| Assigned::new(*request, "job")),
             },
         ))
     }

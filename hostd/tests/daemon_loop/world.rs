@@ -316,6 +316,7 @@ pub(crate) fn assignment(generation: u64, replicas: u32) -> Assignment {
         wanted: Wanted::Groups([("default".parse().expect("a name"), group)].into()),
         gone_groups: Default::default(),
         forced: None,
+        paused: None,
     };
     Assignment {
         order: Order::new(1, generation),

@@ -48,6 +48,9 @@ pub struct PoolAssignment {
     /// The operator's leave to remove idle agents without Azure's word while Azure does not answer.
     #[serde(default)]
     pub forced: Option<Forced>,
+    /// Its agents here are kept and take no jobs: who said so and why. A job that runs goes on.
+    #[serde(default)]
+    pub paused: Option<String>,
 }
 
 /// A credential by name, and which secret of that name is meant.

@@ -31,7 +31,7 @@ impl fmt::Display for HostState {
     }
 }
 
-/// What the operator lets a host do.
+/// What the operator lets a host or a pool do. Why, and for how long: [`crate::Restraint`].
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -40,7 +40,9 @@ pub enum Availability {
     /// It takes agents.
     #[default]
     Active,
-    /// Its agents stay as they are; it takes no new ones (cordon).
+    /// Its agents stay as they are; it takes no new ones.
+    Cordoned,
+    /// Its agents stay and take no more jobs; it takes no new ones.
     Paused,
     /// Its agents go at their jobs' end.
     Draining,
@@ -50,6 +52,7 @@ impl fmt::Display for Availability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Active => "Active",
+            Self::Cordoned => "Cordoned",
             Self::Paused => "Paused",
             Self::Draining => "Draining",
         })

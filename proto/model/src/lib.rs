@@ -13,6 +13,7 @@ pub mod numbers;
 mod order;
 mod orders;
 mod owner;
+mod restraint;
 mod selector;
 mod spec;
 mod status;
@@ -31,10 +32,12 @@ pub use names::{
 pub use order::Order;
 pub use orders::{AgentOrder, AgentVerb};
 pub use owner::{NoMark, OwnerMark};
+pub use restraint::{AtDeadline, Deadline, Restraint, RestraintKind, RestraintStep};
 pub use selector::{Labels, Requirement, Selector, SelectorError};
 pub use spec::{AzureTarget, GroupSpec, PoolSpec, SpecError};
 pub use status::{
-    AgentStatus, Condition, ConditionKind, HostReport, Intent, Job, Phase, Quarantine, RowState,
+    AgentStatus, Assigned, Condition, ConditionKind, HostReport, Intent, Job, Phase, Quarantine,
+    RowState,
 };
 pub use template::{Cache, Entry, Limits, Mode, Package, Proxy, RuntimeKind, Template};
 pub use time::At;

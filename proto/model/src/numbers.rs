@@ -29,6 +29,8 @@ pub const QUARANTINE_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub const QUARANTINE_SHARE_PERCENT: u32 = 20;
 /// Longest quarantine that an operator may ask for.
 pub const QUARANTINE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Longest time that an operator may name for a cordon, a pause or a drain, or for its deadline.
+pub const RESTRAINT_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// How long events are kept.
 pub const EVENTS_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// A session sends a heartbeat this often, both ways.
@@ -126,6 +128,7 @@ mod tests {
             ("QUARANTINE_TIME", secs(QUARANTINE_TIME)),
             ("QUARANTINE_SHARE_PERCENT", QUARANTINE_SHARE_PERCENT.to_string()),
             ("QUARANTINE_MAX", secs(QUARANTINE_MAX)),
+            ("RESTRAINT_MAX", secs(RESTRAINT_MAX)),
             ("EVENTS_KEPT", secs(EVENTS_KEPT)),
             ("HEARTBEAT", secs(HEARTBEAT)),
             ("HOST_LEASE", secs(HOST_LEASE)),

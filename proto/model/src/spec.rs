@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentPrefix, CredentialName, Entry, Forced, GroupName, Package, PoolName, RuntimeKind,
-    Selector, Template,
+    AgentPrefix, CredentialName, Entry, Forced, GroupName, Package, PoolName, Restraint,
+    RuntimeKind, Selector, Template,
     numbers::{REPLICAS_MAX, SETTLE},
 };
 
@@ -58,6 +58,9 @@ pub struct PoolSpec {
     /// The leave to remove idle agents without Azure's word, if it was given; it lapses by itself.
     #[serde(default)]
     pub forced: Option<Forced>,
+    /// An operator holds it back.
+    #[serde(default)]
+    pub restraint: Option<Restraint>,
     /// Tombstone: its agents are removed everywhere, then the pool is forgotten.
     pub deleted: bool,
 }
@@ -141,6 +144,7 @@ impl PoolSpec {
             }],
             gone_groups: BTreeSet::new(),
             forced: None,
+            restraint: None,
             deleted: false,
         })
     }

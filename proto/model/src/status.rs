@@ -192,8 +192,27 @@ pub struct RowState {
     pub enabled: bool,
     /// Azure sees its session.
     pub online: bool,
-    /// The request it holds, with the job's name.
-    pub assigned: Option<(i64, String)>,
+    /// The request it holds.
+    pub assigned: Option<Assigned>,
+}
+
+/// A job request that a row holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assigned {
+    /// Azure's number of it.
+    pub request_id: i64,
+    /// The job's name; may be empty.
+    pub job: String,
+    /// The page of the run that it belongs to, where Azure names one.
+    #[serde(default)]
+    pub run_url: Option<String>,
+}
+
+impl Assigned {
+    /// A request of which only number and job are known.
+    pub fn new(request_id: i64, job: impl Into<String>) -> Self {
+        Self { request_id, job: job.into(), run_url: None }
+    }
 }
 
 impl RowState {

@@ -49,6 +49,7 @@ impl From<(PoolName, PoolAssignment)> for v1::PoolAssignment {
             groups,
             gone_groups: pool.gone_groups.into_iter().map(Into::into).collect(),
             forced: pool.forced.map(Into::into),
+            paused: pool.paused.unwrap_or_default(),
         }
     }
 }
@@ -72,6 +73,7 @@ impl TryFrom<v1::PoolAssignment> for (PoolName, PoolAssignment) {
             wanted: wanted(wire.gone, wire.groups)?,
             gone_groups,
             forced: optional("forced", wire.forced)?,
+            paused: (!wire.paused.is_empty()).then_some(wire.paused),
         };
         Ok((parsed("pool", &wire.pool)?, pool))
     }

@@ -10,6 +10,7 @@ mod assignment;
 mod disk;
 mod error;
 mod read;
+mod restraint;
 mod session;
 mod spec;
 mod time;

@@ -110,6 +110,27 @@ fn forced() -> impl Strategy<Value = Option<Forced>> {
     )
 }
 
+fn restraint() -> impl Strategy<Value = Restraint> {
+    use prop::sample::select;
+    let kind = select(vec![RestraintKind::Cordon, RestraintKind::Pause, RestraintKind::Drain]);
+    let then = select(vec![AtDeadline::Wait, AtDeadline::GiveUp]);
+    let deadline =
+        (at(), then, any::<bool>()).prop_map(|(at, then, passed)| Deadline { at, then, passed });
+    let reason = option::of(named("[a-z]([a-z ]{0,10}[a-z])?"));
+    let moments = (at(), option::of(at()), option::of(deadline), option::of(at()));
+    (kind, "\\PC{1,12}", reason, moments).prop_map(
+        |(kind, by, reason, (since, until, deadline, done))| Restraint {
+            kind,
+            by,
+            reason,
+            since,
+            until,
+            deadline,
+            done,
+        },
+    )
+}
+
 fn azure() -> impl Strategy<Value = AzureTarget> {
     ("\\PC{1,20}", "\\PC{1,20}").prop_map(|(url, pool)| AzureTarget { url, pool })
 }
@@ -129,12 +150,14 @@ pub(super) fn group_spec() -> impl Strategy<Value = GroupSpec> {
 pub(super) fn pool_spec() -> impl Strategy<Value = PoolSpec> {
     (
         (pool_name(), azure(), named("[a-z]{1,8}"), any::<u32>(), span()),
-        (named("[a-z]{1,8}"), vec(group_spec(), 0..3), (gone_groups(), forced()), any::<bool>()),
+        (named("[a-z]{1,8}"), vec(group_spec(), 0..3), gone_groups(), any::<bool>()),
+        (forced(), option::of(restraint())),
     )
         .prop_map(
             |(
                 (name, azure, prefix, replicas, settle),
-                (credential, groups, (gone_groups, forced), deleted),
+                (credential, groups, gone_groups, deleted),
+                (forced, restraint),
             )| PoolSpec {
                 name,
                 azure,
@@ -145,6 +168,7 @@ pub(super) fn pool_spec() -> impl Strategy<Value = PoolSpec> {
                 groups,
                 gone_groups,
                 forced,
+                restraint,
                 deleted,
             },
         )
@@ -164,11 +188,29 @@ pub(super) fn assignment() -> impl Strategy<Value = Assignment> {
         1 => Just(Wanted::Gone),
         4 => prop::collection::btree_map(group_name(), group, 0..3).prop_map(Wanted::Groups),
     ];
-    let pool =
-        (azure(), named("[a-z]{1,8}"), span(), credential(), wanted, (gone_groups(), forced()))
-            .prop_map(|(azure, prefix, settle, credential, wanted, (gone_groups, forced))| {
-                PoolAssignment { azure, prefix, settle, credential, wanted, gone_groups, forced }
-            });
+    let paused = option::of("[a-z: ]{1,20}");
+    let pool = (
+        azure(),
+        named("[a-z]{1,8}"),
+        span(),
+        credential(),
+        wanted,
+        (gone_groups(), forced(), paused),
+    )
+        .prop_map(
+            |(azure, prefix, settle, credential, wanted, (gone_groups, forced, paused))| {
+                PoolAssignment {
+                    azure,
+                    prefix,
+                    settle,
+                    credential,
+                    wanted,
+                    gone_groups,
+                    forced,
+                    paused,
+                }
+            },
+        );
     (order(), prop::collection::btree_map(pool_name(), pool, 0..3), labels())
         .prop_map(|(order, pools, labels)| Assignment { order, pools, labels })
 }
@@ -310,7 +352,8 @@ pub(super) fn hello() -> impl Strategy<Value = Hello> {
 }
 
 pub(super) fn row() -> impl Strategy<Value = Row> {
-    let assigned = option::of((any::<i64>(), "\\PC{0,8}"));
+    let assigned = option::of((any::<i64>(), "\\PC{0,8}"))
+        .prop_map(|held| held.map(|(request, job)| Assigned::new(request, job)));
     let seen = (any::<i64>(), any::<bool>(), any::<bool>(), assigned).prop_map(
         |(agent_id, enabled, online, assigned)| {
             RowChange::Seen(RowState { agent_id, enabled, online, assigned })

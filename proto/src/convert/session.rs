@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use fleet_model::{
-    AgentName, HostFacts, HostName, HostReport, Labels, Order, PoolName, RowState, RuntimeKind,
+    AgentName, Assigned, HostFacts, HostName, HostReport, Labels, Order, PoolName, RowState,
+    RuntimeKind,
 };
 
 use super::{
@@ -142,7 +143,8 @@ impl From<Row> for v1::Row {
                 Self { pool, agent, agent_id, gone: true, ..Self::default() }
             }
             RowChange::Seen(state) => {
-                let (assigned_request, job_name) = state.assigned.unzip();
+                let (assigned_request, job_name) =
+                    state.assigned.map(|held| (held.request_id, held.job)).unzip();
                 Self {
                     pool,
                     agent,
@@ -169,7 +171,9 @@ impl TryFrom<v1::Row> for Row {
                 agent_id,
                 enabled: wire.enabled,
                 online: wire.online,
-                assigned: wire.assigned_request.map(|request| (request, wire.job_name)),
+                assigned: wire
+                    .assigned_request
+                    .map(|request| Assigned::new(request, wire.job_name)),
             })
         };
         Ok(Self { pool: parsed("pool", &wire.pool)?, agent: parsed("agent", &wire.agent)?, change })

@@ -26,6 +26,7 @@ impl From<PoolSpec> for v1::PoolSpec {
             deleted: spec.deleted,
             gone_groups: spec.gone_groups.into_iter().map(Into::into).collect(),
             forced: spec.forced.map(Into::into),
+            restraint: spec.restraint.map(Into::into),
         }
     }
 }
@@ -44,6 +45,7 @@ impl TryFrom<v1::PoolSpec> for PoolSpec {
             deleted: wire.deleted,
             gone_groups: named("gone_groups", &wire.gone_groups)?,
             forced: optional("forced", wire.forced)?,
+            restraint: optional("restraint", wire.restraint)?,
         })
     }
 }

@@ -107,6 +107,7 @@ fn pool() -> v1::PoolAssignment {
         }],
         gone_groups: Vec::new(),
         forced: None,
+        paused: String::new(),
     }
 }
 

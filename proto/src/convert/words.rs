@@ -2,7 +2,8 @@
 //! a word that was added to the model only.
 
 use fleet_model::{
-    Availability, ConditionKind, Entry, HostState, Intent, Mode, Order, Phase, RuntimeKind,
+    AtDeadline, Availability, ConditionKind, Entry, HostState, Intent, Mode, Order, Phase,
+    RestraintKind, RuntimeKind,
 };
 
 use super::WireError;
@@ -36,7 +37,9 @@ words!(Phase: Unknown Pending Registering Starting Idle Busy Updating Draining D
     DisabledElsewhere Failed Quarantined Paused);
 words!(Intent: Keep Drain Remove);
 words!(HostState: Invited Ready Disconnected Down);
-words!(Availability: Active Paused Draining);
+words!(Availability: Active Cordoned Paused Draining);
+words!(RestraintKind: Cordon Pause Drain);
+words!(AtDeadline: Wait GiveUp);
 words!(ConditionKind: EngineDown ImageMissing AzureTrouble NoCredential StartsCapped PoolUnknown
     NoLiveRestore Unsupported LedgerTrouble DiskLow DiskFull);
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fleet_model::{AgentName, At, HostName, PoolName, RowState};
+use fleet_model::{AgentName, Assigned, At, HostName, PoolName, RowState};
 
 use super::RunKey;
 
@@ -259,7 +259,7 @@ impl Row {
             online: self.session.is_some(),
             assigned: self
                 .assigned
-                .map(|job| (i64::try_from(job).unwrap_or(0), format!("job {job}"))),
+                .map(|job| Assigned::new(i64::try_from(job).unwrap_or(0), format!("job {job}"))),
         }
     }
 }

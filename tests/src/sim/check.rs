@@ -15,6 +15,8 @@ pub struct Verdict {
     pub log: Vec<String>,
     /// Jobs that ran to their end.
     pub finished: usize,
+    /// Drains and pauses that were called done.
+    pub rested: usize,
     /// Actions of all hosts.
     pub actions: u64,
     /// How agents were kept without the coordinator.
@@ -77,6 +79,7 @@ pub(super) fn verdict(world: &World) -> Verdict {
         violations,
         log: world.log.clone(),
         finished: world.azure.finished,
+        rested: world.rested,
         kept: Kept {
             attempts: world.hosts.values().map(|host| u64::from(host.attempts())).sum(),
             ..world.kept

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use coordinator_plan::{Fleet, FleetEvent, HostRecord};
 use fleet_model::{
-    Assignment, AzureTarget, CredentialName, HostFacts, HostName, Mode, Order, PoolName, PoolSpec,
-    RuntimeKind, Template,
+    Assignment, At, AzureTarget, CredentialName, HostFacts, HostName, Mode, Order, PoolName,
+    PoolSpec, RuntimeKind, Template,
 };
 use hostd_plan::{Known, Ledger};
 
@@ -26,7 +26,7 @@ impl World {
             self.saved.hosts.push(HostRecord {
                 name: name.clone(),
                 labels,
-                availability: Default::default(),
+                restraint: None,
                 invited: self.now,
                 joined: Some(self.now),
                 keys: Vec::new(),
@@ -71,6 +71,7 @@ impl World {
                 self.after(at, Due::Fault);
             }
         }
+        self.write_restraints();
         self.after(0, Due::AzureTurn);
         self.after(1_000, Due::Lease);
         self.after(5_000, Due::Watch);
@@ -97,6 +98,13 @@ impl World {
                 .collect();
             self.tell(&name, hostd_plan::Event::Rows(rows));
         }
+        for (pool, rows) in self.rows_for_coordinator() {
+            if let Some(fleet) = &mut self.fleet {
+                let shows = At(self.now.0.saturating_sub(30_000));
+                fleet.apply(FleetEvent::Rows { pool, rows, shows }, self.now);
+            }
+        }
+        self.decide();
     }
 
     pub(super) fn coordinator_back(&mut self) {
@@ -191,6 +199,7 @@ impl World {
 
     /// Decides, stores, sends: in this order.
     pub(super) fn decide(&mut self) {
+        self.take_restraint_steps();
         let Some(fleet) = &mut self.fleet else { return };
         let decision = fleet.decide(self.now);
         if decision.is_empty() {

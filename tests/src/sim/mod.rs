@@ -8,7 +8,7 @@
 //! newest ledger is torn, clocks are set.
 //!
 //! What must hold is in [`check`]: no job is ended by the fleet, no older order changes anything,
-//! no host has more rows than it was told, and when the trouble ends the counts are right.
+//! no host has more rows than it was told, a drain or pause that is called done is done, and when the trouble ends the counts are right.
 
 mod agents;
 mod alone;
@@ -20,6 +20,7 @@ mod disk;
 mod effects;
 mod engine;
 mod faults;
+mod held;
 mod host;
 
 use std::{
@@ -28,8 +29,10 @@ use std::{
     sync::Arc,
 };
 
-use coordinator_plan::{Fleet, Saved};
-use fleet_model::{AgentName, Assignment, At, HostName, HostReport, Order, PoolName};
+use coordinator_plan::{Fleet, Saved, Target};
+use fleet_model::{
+    AgentName, Assignment, At, HostName, HostReport, Order, PoolName, RestraintKind,
+};
 use hostd_plan::{Action, Outcome};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -128,6 +131,8 @@ enum Due {
     Watch,
     /// An operator scales a pool.
     Scale(PoolName, u32),
+    /// An operator holds a host or a pool back, or no longer.
+    Hold(Target, Option<RestraintKind>),
     /// Somebody queues a job.
     Queue(PoolName),
     /// Something of a week alone.
@@ -184,6 +189,8 @@ struct World {
     hosts: BTreeMap<HostName, host::SimHost>,
     log: Vec<String>,
     violations: Vec<String>,
+    /// Drains and pauses that were called done.
+    rested: usize,
     actions: u64,
     /// From then on nothing goes wrong any more.
     calm_from: At,
@@ -212,6 +219,7 @@ impl World {
             hosts: BTreeMap::new(),
             log: Vec::new(),
             violations: Vec::new(),
+            rested: 0,
             actions: 0,
             calm_from: At(start.0 + options.rough_ms),
             trouble_until: start,
@@ -263,6 +271,7 @@ impl World {
                 let length = self.rng.random_range(5_000..180_000);
                 self.azure.queue(&pool, length);
             }
+            Due::Hold(target, kind) => self.hold(&target, kind),
             Due::Fault => self.fault(),
             Due::Week(step) => self.week(step),
             Due::LookAlone(host, life) => self.look_alone(&host, life),

@@ -9,6 +9,7 @@
 mod days;
 mod disk;
 mod fleet;
+mod held;
 mod leftovers;
 mod logs;
 mod single;
@@ -31,6 +32,8 @@ const DAYS: &[Day] = &[
     ("Azure answers 401, 429, 503 and nothing", days::azure_trouble),
     ("fewer agents: idle ones go, busy ones end their job", days::scale_down),
     ("a server is cut off for a minute", days::cut_off),
+    ("a server is drained while its jobs run, and cut off meanwhile", held::drained),
+    ("a lab is paused while its jobs run", held::paused),
     ("a disk fills up: its agents are paused, and none is stopped", disk::fills_up),
     ("one pool of containers and of users with units", units::one_pool_two_groups),
     ("an agent's log is read, from container and unit alike", logs::read),

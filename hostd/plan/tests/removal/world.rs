@@ -8,9 +8,9 @@ use std::{
 };
 
 use fleet_model::{
-    AgentName, AgentOrder, AgentVerb, Assignment, At, AzureTarget, CredentialRef, Disk, Forced,
-    GroupAssignment, Mode, Order, PoolAssignment, PoolName, Room, RowState, RuntimeKind, Template,
-    Wanted,
+    AgentName, AgentOrder, AgentVerb, Assigned, Assignment, At, AzureTarget, CredentialRef, Disk,
+    Forced, GroupAssignment, Mode, Order, PoolAssignment, PoolName, Room, RowState, RuntimeKind,
+    Template, Wanted,
     numbers::{QUARANTINE_FAILURES, SETTLE},
 };
 use hostd_plan::{
@@ -285,6 +285,7 @@ impl World {
             credential: credential(),
             wanted: Wanted::Groups([("default".parse().expect("group"), group)].into()),
             gone_groups: Default::default(),
+            paused: None,
             forced: self.leave.map(|at| Forced {
                 by: "ann".into(),
                 reason: "the rack moves".parse().expect("a reason"),
@@ -394,7 +395,7 @@ impl World {
             agent_id: row.id,
             enabled: row.enabled,
             online: row.session.is_some(),
-            assigned: (row.request && !self.blind).then(|| (1, "job".to_owned())),
+            assigned: (row.request && !self.blind).then(|| Assigned::new(1, "job")),
         })
     }
 

@@ -225,6 +225,7 @@ mod tests {
             wanted: Wanted::Groups(BTreeMap::from([("g".parse().expect("a group"), group)])),
             gone_groups: Default::default(),
             forced: None,
+            paused: None,
         };
         let pools = BTreeMap::from([("p".parse().expect("a pool"), part)]);
         let order = Order::default().next();

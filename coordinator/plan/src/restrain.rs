@@ -1,0 +1,119 @@
+//! What is held back, and whether what was asked for is so. Only the hosts' own word makes it so: one
+//! that is away, or has not taken its order, leaves it open.
+
+use std::time::Duration;
+
+use fleet_model::{
+    AgentStatus, At, HostName, Phase, PoolAssignment, PoolName, Restraint, RestraintKind,
+    RestraintStep,
+};
+
+use crate::fleet::{Fleet, HostEntry, PoolEntry};
+
+/// Who is held back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// All agents of a host.
+    Host(HostName),
+    /// All agents of a pool.
+    Pool(PoolName),
+}
+
+impl Fleet {
+    /// How `target` is held back.
+    pub fn restraint(&self, target: &Target) -> Option<&Restraint> {
+        match target {
+            Target::Host(host) => self.hosts.get(host)?.record.restraint.as_ref(),
+            Target::Pool(pool) => self.pools.get(pool)?.spec.restraint.as_ref(),
+        }
+    }
+
+    /// What time and evidence make of all restraints at `now`: each is to be stored, told and
+    /// applied.
+    pub fn restraint_steps(&self, now: At) -> Vec<(Target, RestraintStep)> {
+        let hosts = self.hosts.iter().filter_map(|(name, host)| {
+            let restraint = host.record.restraint.as_ref()?;
+            let step = restraint.step(self.host_is_as_asked(host, restraint.kind), now)?;
+            Some((Target::Host(name.clone()), step))
+        });
+        let pools = self.pools.iter().filter_map(|(name, pool)| {
+            let restraint = pool.spec.restraint.as_ref().filter(|_| !pool.spec.deleted)?;
+            let step = restraint.step(self.pool_is_as_asked(name, pool, restraint.kind), now)?;
+            Some((Target::Pool(name.clone()), step))
+        });
+        hosts.chain(pools).collect()
+    }
+
+    /// How long until time alone makes something of a restraint.
+    pub(crate) fn next_restraint(&self, now: At) -> Option<Duration> {
+        let hosts = self.hosts.values().filter_map(|host| host.record.restraint.as_ref());
+        let pools = self.pools.values().filter_map(|pool| pool.spec.restraint.as_ref());
+        hosts.chain(pools).filter_map(|restraint| restraint.due_in(now)).min()
+    }
+
+    /// Why the agents of `pool` on `host` are to take no jobs; none: they may.
+    pub(crate) fn paused(&self, host: &HostEntry, pool: &PoolEntry) -> Option<String> {
+        [&host.record.restraint, &pool.spec.restraint]
+            .into_iter()
+            .flatten()
+            .find(|restraint| restraint.kind == RestraintKind::Pause)
+            .map(Restraint::who)
+    }
+
+    fn host_is_as_asked(&self, host: &HostEntry, kind: RestraintKind) -> bool {
+        // Whom the coordinator gives no agents has none new.
+        kind == RestraintKind::Cordon
+            || (speaks_for_all(host)
+                && host.assignment.iter().all(|told| told.pools.values().all(|p| says(p, kind)))
+                && host.agents.values().all(|agent| self.rests(host, agent, kind)))
+    }
+
+    fn pool_is_as_asked(&self, pool: &PoolName, entry: &PoolEntry, kind: RestraintKind) -> bool {
+        kind == RestraintKind::Cordon
+            || self.hosts.iter().all(|(name, host)| {
+                let told = host.assignment.as_ref().and_then(|told| told.pools.get(pool));
+                let agents = || host.agents.values().filter(|agent| agent.pool == *pool);
+                // After a restart nothing was told and nobody was heard yet: then the stored placement
+                // knows who may have some.
+                let known = host.assignment.is_some() || !host.heard_all;
+                let has_none = told.is_none() && agents().next().is_none();
+                (known && has_none && !entry.placed.involves(name))
+                    || (speaks_for_all(host)
+                        && told.is_none_or(|told| says(told, kind))
+                        && agents().all(|agent| self.rests(host, agent, kind)))
+            })
+    }
+
+    /// Nothing of the agent runs; or, of one that is only paused, it has no job and gets none.
+    ///
+    /// A host calls an agent paused when Azure has disabled its row. Seen disabled and free after that,
+    /// the row had no job then and gets none: Azure gives nothing to a disabled row. An older look may
+    /// show a pause before, and a job may have come between the two.
+    fn rests(&self, host: &HostEntry, agent: &AgentStatus, kind: RestraintKind) -> bool {
+        if agent.placeholder || agent.phase == Phase::Quarantined {
+            return true;
+        }
+        let paused = host.paused_since.get(&agent.agent).filter(|_| kind == RestraintKind::Pause);
+        let Some(since) = paused else { return false };
+        let Some(id) = agent.agent_id else { return true };
+        let pool = self.pools.get(&agent.pool).filter(|pool| pool.rows_show >= *since);
+        let row = pool.and_then(|pool| pool.rows.get(&agent.agent));
+        row.is_some_and(|row| row.agent_id == id && !row.enabled && row.assigned.is_none())
+    }
+}
+
+/// It is in session, has said all, and has taken its newest order.
+fn speaks_for_all(host: &HostEntry) -> bool {
+    host.in_session
+        && host.reported
+        && host.assignment.as_ref().is_some_and(|told| host.applied >= told.order)
+}
+
+/// What a host was told of a pool asks for it. Before that its agents may yet come.
+fn says(told: &PoolAssignment, kind: RestraintKind) -> bool {
+    told.replicas() == 0 || (kind == RestraintKind::Pause && told.paused.is_some())
+}
+
+#[cfg(test)]
+#[path = "restrain_tests.rs"]
+mod tests;
