@@ -102,11 +102,9 @@ impl Fleet {
     }
 }
 
-/// It is in session, has said all, and has taken its newest order.
+/// It is in session, has said all in it, and has taken its newest order.
 fn speaks_for_all(host: &HostEntry) -> bool {
-    host.in_session
-        && host.reported
-        && host.assignment.as_ref().is_some_and(|told| host.applied >= told.order)
+    host.reported && host.assignment.as_ref().is_some_and(|told| host.applied >= told.order)
 }
 
 /// What a host was told of a pool asks for it. Before that its agents may yet come.
