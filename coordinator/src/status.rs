@@ -12,6 +12,7 @@ impl From<Denied> for Status {
             Denied::UnknownPool { .. }
             | Denied::UnknownHost { .. }
             | Denied::UnknownLab { .. }
+            | Denied::Nothing(_)
             | Denied::NeitherHostNorPool { .. }
             | Denied::UnknownAgent(_) => Self::not_found(text),
             Denied::Replicas(_) | Denied::Invalid(_) => Self::invalid_argument(text),

@@ -11,6 +11,7 @@ use crate::{
     help,
     verbs::{
         agent, completion, events, get, group, host, janitor, logs, pool, restrain, scale, status,
+        why,
     },
 };
 
@@ -46,6 +47,7 @@ enum Verb {
     Scale(scale::Scale),
     Status(status::Status),
     Get(get::Get),
+    Why(why::Why),
     Events(events::Events),
     Logs(logs::Logs),
     Host(host::Host),
@@ -70,6 +72,7 @@ impl Cli {
             Verb::Scale(verb) => Box::pin(verb.run(global)).await,
             Verb::Status(verb) => Box::pin(verb.run(global)).await,
             Verb::Get(verb) => Box::pin(verb.run(global)).await,
+            Verb::Why(verb) => Box::pin(verb.run(global)).await,
             Verb::Events(verb) => Box::pin(verb.run(global)).await,
             Verb::Logs(verb) => Box::pin(verb.run(global)).await,
             Verb::Host(verb) => Box::pin(verb.run(global)).await,

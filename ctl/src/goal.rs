@@ -206,7 +206,7 @@ fn reasons(pool: &v1::Pool, agents: &Agents<'_>, live: &Live) -> Vec<String> {
     }
     if pool.waiting > 0 {
         let agents = words::count(pool.waiting, "agent");
-        reasons.push(format!("{agents} start elsewhere when as many have left"));
+        reasons.push(format!("{agents} to start when as many have left elsewhere"));
     }
     reasons.extend(absent_hosts(pool, live));
     reasons.extend(failures(agents));

@@ -18,6 +18,7 @@ pub(crate) enum Kind {
     Pool,
     Host,
     HostOrPool,
+    Any,
     Lab,
     Agent,
 }
@@ -28,6 +29,7 @@ impl Kind {
             Self::Pool => "pool",
             Self::Host => "host",
             Self::HostOrPool => "host or pool",
+            Self::Any => "pool, host or agent",
             Self::Lab => "lab",
             Self::Agent => "agent",
         }
@@ -84,6 +86,16 @@ pub(crate) async fn known(session: &Session, kind: Kind) -> Result<Vec<String>, 
             let pools = status.pools.into_iter().filter_map(|p| p.spec).map(|s| s.name);
             status.hosts.into_iter().map(|h| h.name).chain(pools).collect()
         }
+        Kind::Any => {
+            let call = client.get_status(v1::GetStatusRequest::default());
+            let status = session.ask("list pools and hosts", call).await?;
+            let call = client.list_agents(v1::ListAgentsRequest::default());
+            let agents = session.ask("list agents", call).await?.agents;
+            let pools = status.pools.into_iter().filter_map(|p| p.spec).map(|s| s.name);
+            let hosts = status.hosts.into_iter().map(|h| h.name);
+            let agents = agents.into_iter().filter_map(|a| a.status).map(|s| s.agent);
+            pools.chain(hosts).chain(agents).collect()
+        }
         Kind::Lab => {
             let call = client.list_hosts(v1::ListHostsRequest::default());
             let hosts = session.ask("list hosts", call).await?.hosts;
@@ -101,12 +113,13 @@ pub(crate) async fn known(session: &Session, kind: Kind) -> Result<Vec<String>, 
 fn advice(kind: Kind, name: &str, names: &[String]) -> Vec<String> {
     let word = match kind {
         Kind::HostOrPool => "hosts and pool",
+        Kind::Any => "name",
         one => one.word(),
     };
     if names.is_empty() {
         return vec![match kind {
             Kind::Pool => "there is no pool yet; make one with `agentctl pool create`".into(),
-            Kind::Host | Kind::HostOrPool => {
+            Kind::Host | Kind::HostOrPool | Kind::Any => {
                 "there is no host yet; invite one with `agentctl host invite`".into()
             }
             Kind::Lab => {

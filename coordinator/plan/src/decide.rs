@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use fleet_model::{
     AgentStatus, Assignment, At, Availability, CredentialRef, GroupAssignment, GroupName, HostName,
-    Order, PoolAssignment, PoolName, Wanted, numbers::HOST_LEASE,
+    Intent, Order, Phase, PoolAssignment, PoolName, Wanted, numbers::HOST_LEASE,
 };
 
 use crate::{
     fleet::{Fleet, HostEntry, PoolEntry},
+    level::level,
     pace::{Moves, pace},
     place::{HostView, Placement, place},
     records::Placed,
@@ -88,6 +89,7 @@ impl Fleet {
                 host.assignment = Some(Arc::clone(assignment));
             }
         }
+        self.returned = false;
         self.dirty_pools.clear();
         self.dirty_hosts.clear();
     }
@@ -103,6 +105,9 @@ impl Fleet {
             }
             let views = self.views(&name, decision);
             let mut outcome = place(&pool.spec, &views, &pool.placed);
+            if pool.placed.uneven || self.returned {
+                outcome.placed.uneven = self.level(&name, pool, &views, &mut outcome.placed);
+            }
             outcome.placed.moving = self.moves(&name, pool, &outcome.placed);
             if outcome.placed != pool.placed {
                 touched.extend(changed_hosts(&pool.placed, &outcome.placed));
@@ -111,6 +116,20 @@ impl Fleet {
             decision.outcomes.insert(name, outcome);
         }
         self.dirty_hosts.extend(touched);
+    }
+
+    /// Says whether there is more to level.
+    fn level(
+        &self,
+        name: &PoolName,
+        pool: &PoolEntry,
+        views: &[HostView<'_>],
+        placed: &mut Placed,
+    ) -> bool {
+        let idle = |host: &HostName, group: &GroupName| {
+            self.hosts.get(host).map_or(0, |host| host.idle(name, group))
+        };
+        level(&pool.spec, views, placed, pool.placed.waiting(), idle)
     }
 
     /// What hosts are told on the way to `target`: no more agents than are wanted are there at once.
@@ -126,7 +145,7 @@ impl Fleet {
 
     /// All hosts as placement of `pool` sees them, in the order of their names. What other pools
     /// take of a host is counted as this decision leaves it.
-    fn views(&self, pool: &PoolName, decision: &Decision) -> Vec<HostView<'_>> {
+    pub(crate) fn views(&self, pool: &PoolName, decision: &Decision) -> Vec<HostView<'_>> {
         let limited = self.hosts.values().any(|h| h.capacity().is_some());
         self.hosts
             .iter()
@@ -243,6 +262,16 @@ impl HostEntry {
         let is_of = |agent: &&AgentStatus| agent.pool == *pool && agent.group == *group;
         let count = self.agents.values().filter(is_of).filter(|agent| takes_place(agent)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Agents of the group that wait for a job and are to stay.
+    fn idle(&self, pool: &PoolName, group: &GroupName) -> u32 {
+        let waits = |agent: &&AgentStatus| {
+            (agent.phase, agent.intent) == (Phase::Idle, Intent::Keep)
+                && agent.pool == *pool
+                && agent.group == *group
+        };
+        u32::try_from(self.agents.values().filter(waits).count()).unwrap_or(u32::MAX)
     }
 
     fn capacity(&self) -> Option<u32> {

@@ -156,6 +156,8 @@ pub struct Fleet {
     pub(crate) read_only: Option<ReadOnly>,
     /// Pools to place anew.
     pub(crate) dirty_pools: BTreeSet<PoolName>,
+    /// A host takes agents again that did not for a while: pools are to be levelled.
+    pub(crate) returned: bool,
     /// Hosts whose assignment may have changed.
     pub(crate) dirty_hosts: BTreeSet<HostName>,
 }
@@ -262,6 +264,7 @@ impl Fleet {
         let name = record.name.clone();
         match self.hosts.get_mut(&name) {
             Some(entry) => {
+                self.returned |= entry.record.restraint.is_some() && record.restraint.is_none();
                 entry.record = record;
                 entry.relabel();
             }
@@ -321,7 +324,7 @@ impl Fleet {
         let down = entry.down;
         let mut pools_seen = BTreeSet::new();
         // A place that is free is one that somebody else may be waiting for.
-        let mut freed = BTreeSet::new();
+        let (mut freed, mut idle) = (BTreeSet::new(), BTreeSet::new());
         for name in gone {
             let Some(old) = entry.agents.remove(&name) else { continue };
             entry.paused_since.remove(&name);
@@ -340,6 +343,9 @@ impl Fleet {
             if old.as_ref().is_some_and(takes_place) && !takes_place(&agent) {
                 freed.insert(agent.pool.clone());
             }
+            if agent.phase == Phase::Idle {
+                idle.insert(agent.pool.clone());
+            }
             if let Some(pool) = self.pools.get_mut(&agent.pool) {
                 if let Some(old) = old {
                     pool.counts.take(&old, down);
@@ -351,6 +357,15 @@ impl Fleet {
             self.pools.get(pool).is_some_and(|entry| !entry.placed.moving.is_empty())
         };
         self.dirty_pools.extend(freed.into_iter().filter(moving));
+        if report.full {
+            // After a restart this is the first word on who has left meanwhile.
+            let concerned = |entry: &&PoolEntry| entry.placed.moving.contains_key(host);
+            let pools = self.pools.values().filter(concerned).map(|entry| entry.spec.name.clone());
+            self.dirty_pools.extend(pools);
+        }
+        let uneven =
+            |pool: &PoolName| self.pools.get(pool).is_some_and(|entry| entry.placed.uneven);
+        self.dirty_pools.extend(idle.into_iter().filter(uneven));
         // It has agents of a pool that its assignment does not name: the assignment must say what
         // becomes of them.
         let told = |pool: &PoolName| {
@@ -389,6 +404,7 @@ impl Fleet {
         }
         entry.down = down;
         entry.since = now;
+        self.returned |= !down;
     }
 
     fn host_changed(&mut self, name: &HostName) {

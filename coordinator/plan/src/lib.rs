@@ -12,8 +12,10 @@
 //! and no decision is made in read-only mode.
 
 mod decide;
+mod explain;
 mod fleet;
 mod janitor;
+mod level;
 mod pace;
 mod place;
 mod records;
@@ -25,6 +27,7 @@ mod tally;
 mod view;
 
 pub use decide::Decision;
+pub use explain::Share;
 pub use fleet::{Fleet, FleetEvent, HostEntry, ReadOnly};
 pub use janitor::{
     Claim, Leftover, MarkedRow, Pass, RowStep, Tidiness, Verdict, may_go, next_step, offers,

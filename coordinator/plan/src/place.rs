@@ -169,7 +169,11 @@ fn bins<'a>(
 }
 
 /// Why `host` takes no new agent of `group`, whatever its room.
-fn refuses(group: &GroupSpec, held: Option<RestraintKind>, host: &HostView<'_>) -> Option<Refusal> {
+pub(crate) fn refuses(
+    group: &GroupSpec,
+    held: Option<RestraintKind>,
+    host: &HostView<'_>,
+) -> Option<Refusal> {
     if let Some(requirement) = group.selector.unmet(host.labels) {
         return Some(Refusal::Selector(requirement.clone()));
     }
@@ -193,7 +197,7 @@ fn refuses(group: &GroupSpec, held: Option<RestraintKind>, host: &HostView<'_>) 
 
 /// Most agents of `group` on `host`, and which limit that is; `here` agents of other groups are on
 /// it already.
-fn room(group: &GroupSpec, host: &HostView<'_>, here: u32) -> (u32, Option<Refusal>) {
+pub(crate) fn room(group: &GroupSpec, host: &HostView<'_>, here: u32) -> (u32, Option<Refusal>) {
     let by_name = u32::from(SLOTS_MAX).saturating_sub(here);
     let by_group = group.max_per_host.unwrap_or(u32::MAX);
     let by_host = host.capacity.map(|all| all.saturating_sub(host.taken + here));

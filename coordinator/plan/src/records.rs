@@ -41,6 +41,9 @@ pub struct Placed {
     /// known until their hosts have reported.
     #[serde(default, skip_serializing_if = "Moves::is_empty")]
     pub moving: Moves,
+    /// A host takes agents again: idle ones are to move until the hosts are level.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uneven: bool,
 }
 
 impl Placed {
@@ -64,6 +67,18 @@ impl Placed {
         self.by_host.contains_key(host)
             || self.moving.contains_key(host)
             || self.keeper.values().any(|keeper| keeper == host)
+    }
+
+    /// As [`Self::set`], over what was there.
+    pub(crate) fn put(&mut self, host: &HostName, group: &GroupName, count: u32) {
+        if count > 0 {
+            return self.set(host, group, count);
+        }
+        let Some(groups) = self.by_host.get_mut(host) else { return };
+        groups.remove(group);
+        if groups.is_empty() {
+            self.by_host.remove(host);
+        }
     }
 
     pub(crate) fn set(&mut self, host: &HostName, group: &GroupName, count: u32) {

@@ -1,11 +1,11 @@
 //! What is held back, and whether what was asked for is so. Only the hosts' own word makes it so: one
-//! that is away, or has not taken its order, leaves it open.
+//! that is away, or has not taken its order, leaves it as it was.
 
 use std::time::Duration;
 
 use fleet_model::{
     AgentStatus, At, HostName, Phase, PoolAssignment, PoolName, Restraint, RestraintKind,
-    RestraintStep,
+    RestraintStep, Seen,
 };
 
 use crate::fleet::{Fleet, HostEntry, PoolEntry};
@@ -33,12 +33,12 @@ impl Fleet {
     pub fn restraint_steps(&self, now: At) -> Vec<(Target, RestraintStep)> {
         let hosts = self.hosts.iter().filter_map(|(name, host)| {
             let restraint = host.record.restraint.as_ref()?;
-            let step = restraint.step(self.host_is_as_asked(host, restraint.kind), now)?;
+            let step = restraint.step(self.seen_of_host(host, restraint.kind), now)?;
             Some((Target::Host(name.clone()), step))
         });
         let pools = self.pools.iter().filter_map(|(name, pool)| {
             let restraint = pool.spec.restraint.as_ref().filter(|_| !pool.spec.deleted)?;
-            let step = restraint.step(self.pool_is_as_asked(name, pool, restraint.kind), now)?;
+            let step = restraint.step(self.seen_of_pool(name, pool, restraint.kind), now)?;
             Some((Target::Pool(name.clone()), step))
         });
         hosts.chain(pools).collect()
@@ -60,45 +60,58 @@ impl Fleet {
             .map(Restraint::who)
     }
 
-    fn host_is_as_asked(&self, host: &HostEntry, kind: RestraintKind) -> bool {
-        // Whom the coordinator gives no agents has none new.
-        kind == RestraintKind::Cordon
-            || (speaks_for_all(host)
-                && host.assignment.iter().all(|told| told.pools.values().all(|p| says(p, kind)))
-                && host.agents.values().all(|agent| self.rests(host, agent, kind)))
+    fn seen_of_host(&self, host: &HostEntry, kind: RestraintKind) -> Seen {
+        // Whom the coordinator gives no agents has none new; and nothing runs where nobody joined.
+        if kind == RestraintKind::Cordon || host.record.joined.is_none() {
+            return Seen::Done;
+        }
+        let told = || host.assignment.iter().flat_map(|told| told.pools.values());
+        let says = match speaks_for_all(host) && told().all(|part| says(part, kind)) {
+            true => Seen::Done,
+            false => Seen::Unknown,
+        };
+        let agents = host.agents.values().map(|agent| self.seen_of(host, agent, kind));
+        agents.fold(says, Seen::min)
     }
 
-    fn pool_is_as_asked(&self, pool: &PoolName, entry: &PoolEntry, kind: RestraintKind) -> bool {
-        kind == RestraintKind::Cordon
-            || self.hosts.iter().all(|(name, host)| {
-                let told = host.assignment.as_ref().and_then(|told| told.pools.get(pool));
-                let agents = || host.agents.values().filter(|agent| agent.pool == *pool);
-                // After a restart nothing was told and nobody was heard yet: then the stored placement
-                // knows who may have some.
-                let known = host.assignment.is_some() || !host.heard_all;
-                let has_none = told.is_none() && agents().next().is_none();
-                (known && has_none && !entry.placed.involves(name))
-                    || (speaks_for_all(host)
-                        && told.is_none_or(|told| says(told, kind))
-                        && agents().all(|agent| self.rests(host, agent, kind)))
-            })
+    fn seen_of_pool(&self, pool: &PoolName, entry: &PoolEntry, kind: RestraintKind) -> Seen {
+        if kind == RestraintKind::Cordon {
+            return Seen::Done;
+        }
+        let of_host = |(name, host): (&HostName, &HostEntry)| {
+            let told = host.assignment.as_ref().and_then(|told| told.pools.get(pool));
+            // After a restart nothing was told and nobody was heard yet: then the stored placement
+            // knows who may have some.
+            let known = host.assignment.is_some() || !host.heard_all;
+            let no_part = known && told.is_none() && !entry.placed.involves(name);
+            let speaks = speaks_for_all(host) && told.is_none_or(|told| says(told, kind));
+            let says = if no_part || speaks { Seen::Done } else { Seen::Unknown };
+            let agents = host.agents.values().filter(|agent| agent.pool == *pool);
+            agents.map(|agent| self.seen_of(host, agent, kind)).fold(says, Seen::min)
+        };
+        self.hosts.iter().map(of_host).min().unwrap_or(Seen::Done)
     }
 
-    /// Nothing of the agent runs; or, of one that is only paused, it has no job and gets none.
+    /// Done: nothing of the agent runs; or, of one that is only paused, it has no job and gets none.
     ///
     /// A host calls an agent paused when Azure has disabled its row. Seen disabled and free after that,
     /// the row had no job then and gets none: Azure gives nothing to a disabled row. An older look may
     /// show a pause before, and a job may have come between the two.
-    fn rests(&self, host: &HostEntry, agent: &AgentStatus, kind: RestraintKind) -> bool {
+    fn seen_of(&self, host: &HostEntry, agent: &AgentStatus, kind: RestraintKind) -> Seen {
         if agent.placeholder || agent.phase == Phase::Quarantined {
-            return true;
+            return Seen::Done;
         }
         let paused = host.paused_since.get(&agent.agent).filter(|_| kind == RestraintKind::Pause);
-        let Some(since) = paused else { return false };
-        let Some(id) = agent.agent_id else { return true };
+        let Some(since) = paused else { return Seen::Open };
+        let Some(id) = agent.agent_id else { return Seen::Done };
         let pool = self.pools.get(&agent.pool).filter(|pool| pool.rows_show >= *since);
-        let row = pool.and_then(|pool| pool.rows.get(&agent.agent));
-        row.is_some_and(|row| row.agent_id == id && !row.enabled && row.assigned.is_none())
+        let row =
+            pool.and_then(|pool| pool.rows.get(&agent.agent)).filter(|row| row.agent_id == id);
+        match row {
+            Some(row) if !row.enabled && row.assigned.is_none() => Seen::Done,
+            Some(_) => Seen::Open,
+            None => Seen::Unknown,
+        }
     }
 }
 

@@ -109,8 +109,29 @@ fn a_drain_is_done_when_the_host_has_taken_its_order_and_nothing_runs() {
     ];
     report(&mut fleet, "a", false, kept.to_vec(), START);
     assert_eq!(steps(&fleet), [RestraintStep::Done]);
+    let mut away = fleet.clone();
+    away.apply(FleetEvent::SessionClosed { host: host("a") }, START);
+    assert_eq!(steps(&away), [], "who is away says nothing");
+    // Once it was done, only its own word takes that back: it is switched off next.
+    let done = restraint(RestraintKind::Drain).after(RestraintStep::Done, START);
+    hold_host(&mut fleet, "a", done);
     fleet.apply(FleetEvent::SessionClosed { host: host("a") }, START);
-    assert_eq!(steps(&fleet), [], "who is away says nothing");
+    assert_eq!(steps(&fleet), []);
+    let highest = fleet.order();
+    open(&mut fleet, "a", highest, START);
+    assert_eq!(steps(&fleet), []);
+    report(&mut fleet, "a", true, vec![numbered(9, Phase::Idle)], START);
+    assert_eq!(steps(&fleet), [RestraintStep::Undone]);
+}
+
+#[test]
+fn a_host_that_never_joined_has_nothing_to_end() {
+    let mut fleet = fleet();
+    let restraint = Some(restraint(RestraintKind::Drain));
+    let invited = crate::HostRecord { joined: None, restraint, ..record("c") };
+    fleet.apply(FleetEvent::HostPut(invited), START);
+    settle(&mut fleet, START);
+    assert_eq!(steps(&fleet), [RestraintStep::Done]);
 }
 
 #[test]
@@ -219,4 +240,35 @@ fn time_alone_ends_a_restraint_and_passes_a_deadline() {
     hold_host(&mut fleet, "a", drain.after(RestraintStep::Late, second(20)));
     assert_eq!(at(&fleet, second(29)), None);
     assert_eq!(at(&fleet, second(30)), Some(RestraintStep::Over));
+}
+
+#[test]
+fn a_host_that_is_back_gets_idle_agents_from_the_others() {
+    let mut fleet = fleet();
+    hold_host(&mut fleet, "a", Some(restraint(RestraintKind::Drain)));
+    let idle =
+        |from: i64, to: i64| (from..=to).map(|n| numbered(n, Phase::Idle)).collect::<Vec<_>>();
+    report(&mut fleet, "a", true, vec![], START);
+    settle(&mut fleet, START);
+    let mut agents = idle(1, 3);
+    agents.push(numbered(4, Phase::Busy));
+    report(&mut fleet, "b", true, agents, START);
+    settle(&mut fleet, START);
+    assert_eq!((told(&fleet, "a").0, told(&fleet, "b").0), (0, 4));
+    hold_host(&mut fleet, "a", None);
+    // One of four at a time, and the other host is told only when one is gone.
+    assert_eq!((told(&fleet, "a").0, told(&fleet, "b").0), (0, 3));
+    report(
+        &mut fleet,
+        "b",
+        true,
+        vec![numbered(2, Phase::Idle), numbered(3, Phase::Busy), numbered(4, Phase::Busy)],
+        START,
+    );
+    settle(&mut fleet, START);
+    assert_eq!((told(&fleet, "a").0, told(&fleet, "b").0), (1, 3));
+    report(&mut fleet, "a", true, vec![numbered(5, Phase::Idle)], START);
+    settle(&mut fleet, START);
+    assert_eq!((told(&fleet, "a").0, told(&fleet, "b").0), (1, 2));
+    assert!(!fleet.pools[&pool_name()].placed.uneven, "that is level");
 }

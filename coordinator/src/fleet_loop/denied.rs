@@ -23,6 +23,11 @@ pub enum Denied {
         /// What there is.
         known: Vec<String>,
     },
+    /// There is nothing of that name that could be explained.
+    #[error(
+        "there is no pool, host or agent {0:?}; `agentctl status` and `agentctl get agents` list them"
+    )]
+    Nothing(String),
     /// No host is in such a lab.
     #[error(
         "no host is in lab {lab:?}; {}",

@@ -64,6 +64,7 @@ pub(crate) enum Request {
     Invite { invitation: Box<Invitation>, by: String, reply: Reply<()> },
     RemoveHost { host: String, force: bool, by: String, reply: Reply<()> },
     SetCredential { credential: NewCredential, by: String, reply: Reply<()> },
+    Explain { about: About, reply: Reply<v1::ExplainResponse> },
     Tidy { pool: Option<String>, dry_run: bool, by: String, reply: Reply<Vec<v1::TidyPool>> },
     Restrain { ask: Box<Restrain>, by: String, reply: Reply<v1::RestrainResponse> },
     OrderAgent { order: AgentOrder, reply: Reply<v1::Agent> },
@@ -166,6 +167,16 @@ pub(crate) enum Whom {
     Pool(String),
     /// All hosts of a lab.
     Lab(String),
+}
+
+/// About what it is asked why it is as it is.
+#[derive(Debug, Clone)]
+pub(crate) enum About {
+    /// A pool, a host or an agent.
+    Named(String),
+    Pool(String),
+    Host(String),
+    Agent(String),
 }
 
 /// What is asked of it.

@@ -16,6 +16,7 @@ mod azure_rows;
 mod denied;
 mod enrol;
 mod event;
+mod explain;
 mod groups;
 mod handle;
 mod hosts;
@@ -47,7 +48,7 @@ use crate::{
 };
 pub use denied::Denied;
 pub(crate) use event::{
-    AzureEvent, Enrol, Event, Filter, Grant, Insist, Invitation, Key, Kinds, LogPlace,
+    About, AzureEvent, Enrol, Event, Filter, Grant, Insist, Invitation, Key, Kinds, LogPlace,
     NewCredential, NewPool, Request, Restrain, RestrainVerb, RowEnd, SessionEvent, Whom,
 };
 use fleet_model::At;

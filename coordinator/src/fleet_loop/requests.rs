@@ -53,6 +53,13 @@ impl State {
                 turn.settle(reply, done);
             }
             Request::OrderAgent { order, reply } => self.order_agent(order, reply),
+            Request::Explain { about, reply } => {
+                let found = self.find(&about);
+                turn.settle(
+                    reply,
+                    found.map(|found| move |state: &mut State| state.explain(&found)),
+                );
+            }
             // Looks come after the changes of the same turn, so that one sees what one did.
             Request::Status { reply } => {
                 let now = turn.now;

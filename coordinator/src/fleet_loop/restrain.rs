@@ -253,7 +253,7 @@ fn stepped(restraint: &Restraint, step: RestraintStep) -> (&'static str, String)
         }
         RestraintStep::Done => ("at-rest", format!("as asked for ({kind} by {who})")),
         RestraintStep::Undone => {
-            ("not-at-rest", format!("its hosts no longer say that it is so ({kind} by {who})"))
+            ("not-at-rest", format!("its hosts say that it is no longer so ({kind} by {who})"))
         }
         RestraintStep::Late => {
             ("late", format!("the deadline has passed, the {kind} waits on ({who})"))

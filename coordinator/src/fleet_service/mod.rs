@@ -2,6 +2,7 @@
 //! answer; what is allowed and what follows is decided there.
 
 mod create;
+mod explain;
 mod groups;
 mod history;
 mod invite;
@@ -209,6 +210,12 @@ impl FleetService for Operators {
         let pool = given(pool);
         let pools = self.0.handle.ask(|reply| Ask::Tidy { pool, dry_run, by, reply }).await?;
         Ok(Response::new(v1::TidyResponse { pools }))
+    }
+
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Answer<v1::ExplainResponse> {
+        operator(&request)?;
+        let about = explain::about(request.into_inner())?;
+        Ok(Response::new(self.0.handle.ask(|reply| Ask::Explain { about, reply }).await?))
     }
 
     async fn restrain(

@@ -4,6 +4,7 @@
 mod agent_orders;
 mod azure;
 mod enrolment;
+mod explain;
 mod forced;
 mod groups;
 mod host;

@@ -144,7 +144,7 @@ fn is_final(status: &Status) -> bool {
 }
 
 /// Time, kind, about what, what, and who.
-fn text(event: &Event) -> String {
+pub(crate) fn text(event: &Event) -> String {
     let at = event.at.map_or_else(|| "-".to_owned(), |at| format!("{at:.0}"));
     let about = output::plain(event.about());
     let message = output::plain(&event.message);

@@ -17,3 +17,4 @@ pub(crate) mod restrain;
 pub(crate) mod scale;
 pub(crate) mod status;
 mod watch;
+pub(crate) mod why;

@@ -65,15 +65,7 @@ pub(crate) struct Uncordon {
 ))]
 pub(crate) struct Pause {
     #[command(flatten)]
-    whom: Whom,
-    #[command(flatten)]
-    order: Order,
-    #[command(flatten)]
-    deadline: Deadline,
-    #[command(flatten)]
-    waiting: Waiting,
-    #[command(flatten)]
-    dry: Dry,
+    hold: Hold,
 }
 
 /// Lets a paused host, lab or pool take jobs again.
@@ -100,6 +92,13 @@ pub(crate) struct Resume {
     help::WAITING,
 ))]
 pub(crate) struct Drain {
+    #[command(flatten)]
+    hold: Hold,
+}
+
+/// What pause and drain have in common: both end jobs by waiting for them.
+#[derive(Debug, Args)]
+struct Hold {
     #[command(flatten)]
     whom: Whom,
     #[command(flatten)]
@@ -227,18 +226,16 @@ impl Resume {
 impl Pause {
     /// Runs the verb.
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let request = self.deadline.within(self.order.request(v1::RestrainVerb::Pause, &self.dry));
         let kind = v1::RestraintKind::Pause;
-        hold(global, &self.whom, "pause", request, kind, &self.waiting).await
+        self.hold.run(global, v1::RestrainVerb::Pause, kind, "pause").await
     }
 }
 
 impl Drain {
     /// Runs the verb.
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let request = self.deadline.within(self.order.request(v1::RestrainVerb::Drain, &self.dry));
         let kind = v1::RestraintKind::Drain;
-        hold(global, &self.whom, "drain", request, kind, &self.waiting).await
+        self.hold.run(global, v1::RestrainVerb::Drain, kind, "drain").await
     }
 }
 
@@ -256,34 +253,38 @@ impl Back {
     }
 }
 
-/// Orders it, and waits until it is done.
-async fn hold(
-    global: &Global,
-    whom: &Whom,
-    word: &str,
-    request: v1::RestrainRequest,
-    kind: v1::RestraintKind,
-    waiting: &Waiting,
-) -> Result<(), Failure> {
-    let dry_run = request.dry_run;
-    let deadline = request.deadline.and_then(|wire| Duration::try_from(wire).ok());
-    let limit = waiting.timeout.or(deadline.map(|deadline| deadline + AFTER_DEADLINE));
-    let session = global.session()?;
-    let answer = whom.ask(&session, word, request).await?;
-    if dry_run || waiting.detach {
-        return tell(&answer, dry_run);
+impl Hold {
+    /// Orders it, and waits until it is done.
+    async fn run(
+        &self,
+        global: &Global,
+        verb: v1::RestrainVerb,
+        kind: v1::RestraintKind,
+        word: &str,
+    ) -> Result<(), Failure> {
+        let dry_run = self.dry.dry_run;
+        let request = self.deadline.within(self.order.request(verb, &self.dry));
+        let session = global.session()?;
+        let answer = self.whom.ask(&session, word, request).await?;
+        if dry_run || self.waiting.detach {
+            return tell(&answer, dry_run);
+        }
+        answer.restrained.iter().for_each(|one| output::say(&change(one)));
+        let whom: Vec<Key> = answer.restrained.iter().map(key).collect();
+        let scope = match (&self.whom.lab, whom.first()) {
+            (Some(lab), _) => Scope::Lab(lab.clone()),
+            (None, Some(Key::Pool(pool))) => Scope::Pool(pool.clone()),
+            (None, first) => {
+                Scope::Host(first.map(|key| key.name().to_owned()).unwrap_or_default())
+            }
+        };
+        let late = self.deadline.deadline.map(|deadline| deadline + AFTER_DEADLINE);
+        let limit = self.waiting.timeout.or(late);
+        let goal = Goal::Held(HeldGoal { kind, whom });
+        let (took, standing) = wait::until(&session, scope, goal, limit).await?;
+        let took = when::short(took.try_into().unwrap_or_default());
+        output::print(&format!("{}: {} after {took}\n", self.whom.name(), standing.line))
     }
-    answer.restrained.iter().for_each(|one| output::say(&change(one)));
-    let whom_all: Vec<Key> = answer.restrained.iter().map(key).collect();
-    let scope = match (&whom.lab, whom_all.first()) {
-        (Some(lab), _) => Scope::Lab(lab.clone()),
-        (None, Some(Key::Pool(pool))) => Scope::Pool(pool.clone()),
-        (None, first) => Scope::Host(first.map(|key| key.name().to_owned()).unwrap_or_default()),
-    };
-    let goal = Goal::Held(HeldGoal { kind, whom: whom_all });
-    let (took, standing) = wait::until(&session, scope, goal, limit).await?;
-    let took = when::short(took.try_into().unwrap_or_default());
-    output::print(&format!("{}: {} after {took}\n", whom.name(), standing.line))
 }
 
 impl Order {

@@ -9,6 +9,7 @@ mod leftover;
 mod line;
 mod pool;
 mod restraint;
+mod share;
 
 pub(crate) use agent::Agent;
 pub(crate) use event::Event;
@@ -19,6 +20,7 @@ pub(crate) use line::{Line, LineKind};
 pub(crate) use pool::{Credential, Group, Placed, Pool};
 pub(crate) use restraint::Restraint;
 use serde::Serialize;
+pub(crate) use share::Share;
 
 /// Position in the fleet's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

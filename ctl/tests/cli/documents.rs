@@ -128,6 +128,8 @@ const PROMISED: &[(&str, &str)] = &[
     ("janitor", "dryRun leftovers tidied"),
     ("leftover", "kind agent agentId host since verdict until why"),
     ("tidied", "pools inUse foreign trouble"),
+    ("why", "pools hosts agents shares events"),
+    ("share", "pool group host placed told there refusal"),
 ];
 
 #[test]
@@ -171,6 +173,7 @@ async fn what_is_printed_is_what_the_schema_says() {
         ("pools", &["get", "pools"]),
         ("status", &["status"]),
         ("janitor", &["janitor", "--dry-run"]),
+        ("why", &["why", "nightly-svc"]),
     ] {
         let shown = world.run(&[args, &["-o", "json"]].concat()).await;
         schema.check(def, &json(shown.strip_prefix("exit: Some(0)\n--- out\n").expect(&shown)));

@@ -43,6 +43,8 @@ pub(crate) struct State {
     /// What every agent wrote, and how its log breaks off.
     pub(crate) lines: Vec<v1::LogLine>,
     pub(crate) broken: Option<Status>,
+    /// Who has which part of a pool.
+    pub(crate) shares: Vec<v1::Share>,
     /// What a look for leftovers finds.
     pub(crate) tidied: Vec<v1::TidyPool>,
     /// What a follower whose log broke off is answered next, each time: lines, or why not.
@@ -88,8 +90,12 @@ impl State {
         change(self.agents.get_mut(name).unwrap());
     }
 
+    pub(crate) fn agent(&self, name: &str) -> Option<v1::Agent> {
+        self.agents.get(name).cloned()
+    }
+
     /// The pool with its counts as they follow from its agents.
-    fn pool(&self, name: &str) -> Option<v1::Pool> {
+    pub(crate) fn pool(&self, name: &str) -> Option<v1::Pool> {
         let mut pool = self.pools.get(name)?.clone();
         let mut counts = v1::PoolCounts {
             desired: pool.spec.as_ref().map_or(0, |s| s.replicas),
@@ -117,7 +123,7 @@ impl State {
         Some(pool)
     }
 
-    fn host(&self, name: &str) -> Option<v1::Host> {
+    pub(crate) fn host(&self, name: &str) -> Option<v1::Host> {
         let mut host = self.hosts.get(name)?.clone();
         let own: Vec<_> = self.agents.values().filter(|a| a.host == name).collect();
         host.agents = u32::try_from(own.len()).unwrap();
@@ -319,6 +325,12 @@ impl FleetService for Fake {
             return Err(Status::not_found(format!("there is no pool {}", request.pool)));
         }
         Ok(Response::new(v1::TidyResponse { pools: state.tidied.clone() }))
+    }
+
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Answer<v1::ExplainResponse> {
+        let about = self.enter(request, "explain")?.about.unwrap();
+        let found = self.state().explain(&about);
+        Ok(Response::new(found.ok_or_else(|| Status::not_found("there is no such thing"))?))
     }
 
     async fn restrain(

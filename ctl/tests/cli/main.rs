@@ -24,4 +24,5 @@ mod schema;
 mod status;
 mod terminal;
 mod trouble;
+mod why;
 mod world;

@@ -32,7 +32,7 @@ pub use names::{
 pub use order::Order;
 pub use orders::{AgentOrder, AgentVerb};
 pub use owner::{NoMark, OwnerMark};
-pub use restraint::{AtDeadline, Deadline, Restraint, RestraintKind, RestraintStep};
+pub use restraint::{AtDeadline, Deadline, Restraint, RestraintKind, RestraintStep, Seen};
 pub use selector::{Labels, Requirement, Selector, SelectorError};
 pub use spec::{AzureTarget, GroupSpec, PoolSpec, SpecError};
 pub use status::{

@@ -67,6 +67,17 @@ pub enum AtDeadline {
     GiveUp,
 }
 
+/// What is seen of what a restraint asks for. Ordered: of several the least counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Seen {
+    /// Something is evidently not so yet.
+    Open,
+    /// Nobody says that it is so, or that it is not: who could is away.
+    Unknown,
+    /// All of it is so.
+    Done,
+}
+
 /// What time or evidence makes of a restraint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RestraintStep {
@@ -83,18 +94,19 @@ pub enum RestraintStep {
 }
 
 impl Restraint {
-    /// What has to be noted at `now`, when everything it asks for is seen to be so (`done`) or not.
-    /// An end comes before everything else.
-    pub fn step(&self, done: bool, now: At) -> Option<RestraintStep> {
+    /// What has to be noted at `now`, by what is seen of it. An end comes before everything else. What
+    /// was done stays so while nothing speaks against it: a drained host is switched off next.
+    pub fn step(&self, seen: Seen, now: At) -> Option<RestraintStep> {
         if self.until.is_some_and(|until| until <= now) {
             return Some(RestraintStep::Over);
         }
-        match (self.done.is_some(), done) {
-            (false, true) => return Some(RestraintStep::Done),
-            (true, false) => return Some(RestraintStep::Undone),
-            _ => {}
+        match (self.done, seen) {
+            (None, Seen::Done) => return Some(RestraintStep::Done),
+            (Some(_), Seen::Open) => return Some(RestraintStep::Undone),
+            (Some(_), Seen::Done | Seen::Unknown) => return None,
+            (None, Seen::Open | Seen::Unknown) => {}
         }
-        let passed = self.deadline.filter(|d| !done && !d.passed && d.at <= now)?;
+        let passed = self.deadline.filter(|d| !d.passed && d.at <= now)?;
         Some(match passed.then {
             AtDeadline::Wait => RestraintStep::Late,
             AtDeadline::GiveUp => RestraintStep::GivenUp,
@@ -183,19 +195,20 @@ mod tests {
     fn a_deadline_ends_what_was_chosen_and_is_told_once() {
         let waits = with_deadline(AtDeadline::Wait);
         assert_eq!(
-            (waits.step(false, At(99)), waits.step(false, At(100))),
+            (waits.step(Seen::Open, At(99)), waits.step(Seen::Open, At(100))),
             (None, Some(RestraintStep::Late))
         );
         let late = waits.after(RestraintStep::Late, At(100)).expect("it goes on");
-        assert_eq!(late.step(false, At(500)), None);
-        assert_eq!(late.step(true, At(500)), Some(RestraintStep::Done));
+        assert_eq!(late.step(Seen::Open, At(500)), None);
+        assert_eq!(late.step(Seen::Done, At(500)), Some(RestraintStep::Done));
         let gives_up = with_deadline(AtDeadline::GiveUp);
-        assert_eq!(gives_up.step(false, At(100)), Some(RestraintStep::GivenUp));
+        assert_eq!(gives_up.step(Seen::Open, At(100)), Some(RestraintStep::GivenUp));
         assert_eq!(gives_up.clone().after(RestraintStep::GivenUp, At(100)), None);
         // What is done in time stays, whatever was chosen.
         let done = gives_up.after(RestraintStep::Done, At(50)).expect("it goes on");
-        assert_eq!((done.step(true, At(100)), done.due_in(At(60))), (None, None));
-        assert_eq!(done.step(false, At(120)), Some(RestraintStep::Undone));
+        assert_eq!((done.step(Seen::Done, At(100)), done.due_in(At(60))), (None, None));
+        assert_eq!(done.step(Seen::Unknown, At(120)), None, "who is away takes nothing back");
+        assert_eq!(done.step(Seen::Open, At(120)), Some(RestraintStep::Undone));
     }
 
     #[test]
@@ -204,7 +217,7 @@ mod tests {
         assert_eq!(short.due_in(At(40)), Some(Duration::from_millis(60)));
         let done = short.after(RestraintStep::Done, At(50)).expect("it goes on");
         assert_eq!(done.due_in(At(50)), Some(Duration::from_millis(150)));
-        assert_eq!(done.step(true, At(200)), Some(RestraintStep::Over));
+        assert_eq!(done.step(Seen::Done, At(200)), Some(RestraintStep::Over));
         assert_eq!(drain().due_in(At(50)), None);
         assert_eq!(drain().who(), "ann: the rack moves");
     }
@@ -216,7 +229,7 @@ mod tests {
             until in prop::option::of(0..300_u64),
             deadline in prop::option::of((0..300_u64, any::<bool>(), any::<bool>())),
             was_done in prop::option::of(0..300_u64),
-            done in any::<bool>(),
+            seen in prop::sample::select(vec![Seen::Open, Seen::Unknown, Seen::Done]),
             now in 0..400_u64,
         ) {
             let deadline = deadline.map(|(at, wait, passed)| Deadline {
@@ -228,11 +241,16 @@ mod tests {
                 Some(Restraint { until: until.map(At), deadline, done: was_done.map(At), ..drain() });
             for _ in 0..3 {
                 let Some(now_is) = restraint.clone() else { break };
-                let Some(step) = now_is.step(done, At(now)) else { break };
+                let Some(step) = now_is.step(seen, At(now)) else { break };
                 restraint = now_is.after(step, At(now));
             }
             if let Some(settled) = restraint {
-                prop_assert_eq!(settled.step(done, At(now)), None);
+                prop_assert_eq!(settled.step(seen, At(now)), None);
+                let done = match seen {
+                    Seen::Done => true,
+                    Seen::Open => false,
+                    Seen::Unknown => was_done.is_some(),
+                };
                 prop_assert_eq!(settled.done.is_some(), done);
                 // And what time brings next lies ahead.
                 prop_assert!(done || settled.due_in(At(now)).is_none_or(|wait| !wait.is_zero()));
