@@ -275,6 +275,10 @@ impl Runtime for SystemdRuntime {
         let Some((record, RunState::Running)) = self.look(run).await? else { return Ok(()) };
         let dir = self.run_dir(run);
         dir.allow_stop().map_err(|source| files_of(run, source))?;
+        // The agent's processes before the unit's own: were all killed at once, systemd could find the
+        // unit dead while something in it still dies, and leave its groups of processes behind. Who does
+        // not end now is looked for again below.
+        let _ = self.kill_user(record.uid).await;
         match self.bus.kill(&record.unit, "all", Signal::SIGKILL as i32).await {
             Ok(()) | Err(BusError::NoUnit) => {}
             Err(error) => return Err(error.while_doing("ending the unit's processes")),
